@@ -1,0 +1,75 @@
+// Package guest is the kernel's only way to a guest: its registers and its memory.
+package guest
+
+// Reason says why a guest entered the kernel.
+type Reason uint32
+
+const (
+	// Call: through the gate. RAX is the ABI number, RDI RSI RDX R10 R8 R9 the arguments.
+	// Only callee-saved registers, RIP, RSP and FSBase are meaningful besides.
+	Call Reason = iota
+	// LinuxCall: through the second gate, from a rewritten syscall site; RAX is Linux's number.
+	LinuxCall
+	// Syscall: a syscall instruction trapped by the lock (SIGSYS); RAX is Linux's number. Full.
+	Syscall
+	// ForeignSyscall: as Syscall, but by int 0x80, sysenter or x32: never answered but by ENOSYS. Full.
+	ForeignSyscall
+	// Fault: a synchronous host signal; see Context.Signo and following. Full.
+	Fault
+	// Tick: the preemption timer found the guest computing. Full.
+	Tick
+)
+
+// Context is the state of one guest thread. It lies outside Go's heap at an address that
+// never moves, since assembly and signal handlers find it through GS base.
+// The offsets are known to runtime/host's assembly, which has a test for them.
+type Context struct {
+	Self   uint64 // 0x00 address of this Context
+	HostSP uint64 // 0x08 kernel side, while the guest runs
+	HostBP uint64 // 0x10
+	HostFS uint64 // 0x18
+
+	FSBase uint64 // 0x20 guest's FS base (thread pointer)
+	RIP    uint64 // 0x28
+	RSP    uint64 // 0x30
+	RFLAGS uint64 // 0x38 only when Full
+
+	RAX uint64 // 0x40
+	RBX uint64 // 0x48
+	RCX uint64 // 0x50 only when Full
+	RDX uint64 // 0x58
+	RSI uint64 // 0x60
+	RDI uint64 // 0x68
+	RBP uint64 // 0x70
+	R8  uint64 // 0x78
+	R9  uint64 // 0x80
+	R10 uint64 // 0x88
+	R11 uint64 // 0x90 only when Full
+	R12 uint64 // 0x98
+	R13 uint64 // 0xa0
+	R14 uint64 // 0xa8
+	R15 uint64 // 0xb0
+
+	MXCSR uint32 // 0xb8 the guest's, swapped at the gate
+	FCW   uint32 // 0xbc x87 control word, swapped at the gate
+
+	Why  Reason // 0xc0
+	Full uint32 // 0xc4 nonzero: every register and XSave are valid, and Enter restores them all
+
+	// InGuest is nonzero from just before the switch to the guest until just after the
+	// return, so that a handler that interrupts the vDSO or a gate can tell whose it is.
+	InGuest uint32 // 0xc8
+	// Kick asks a handler that runs on this context to come into the kernel (set by anybody).
+	Kick uint32 // 0xcc
+
+	// Of a Fault: as in siginfo_t and the machine context.
+	Signo     int32  // 0xd0 host signal number
+	Code      int32  // 0xd4 si_code
+	FaultAddr uint64 // 0xd8 si_addr (CR2)
+	Trapno    uint64 // 0xe0
+	Err       uint64 // 0xe8 page-fault error code
+	CallAddr  uint64 // 0xf0 of a Syscall: instruction behind the syscall
+
+	XSave     uint64 // 0xf8 address of the XSAVE area (64-byte aligned, size from CPUID), in the format of a signal frame's fpstate
+	XSaveSize uint64 // 0x100
+}
