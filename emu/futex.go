@@ -1,0 +1,3 @@
+package emu
+
+type futexTable struct{}

@@ -1,0 +1,4 @@
+package emu
+
+// space is the address space of a process.
+type space struct{}

@@ -1,0 +1,65 @@
+package emu
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// parker lets one goroutine sleep until another wakes it. It is a binary semaphore: an unpark
+// that comes first makes the next park return at once, several of them count as one. It lies
+// below channels and sync.Cond because a futex hand-over between two guest threads is little
+// more than one park and one unpark.
+//
+// The zero parker is ready for use. It must lie in the heap and must not be copied.
+type parker struct {
+	state uintptr // parkIdle, parkToken, or the sleeping goroutine
+}
+
+const (
+	parkIdle  = 0
+	parkToken = 1
+)
+
+// park returns when unpark was called since the last park returned. Only one goroutine may call it.
+func (p *parker) park() {
+	if atomic.LoadUintptr(&p.state) != parkToken {
+		gopark(commitPark, unsafe.Pointer(&p.state), 0, 0, 1)
+	}
+	// A token that comes in between is taken together with this one: whoever parks looks at
+	// what it waits for again before it parks the next time.
+	atomic.SwapUintptr(&p.state, parkIdle)
+}
+
+// unpark wakes the goroutine in park, or the next one that calls it. It never blocks.
+func (p *parker) unpark() {
+	if atomic.LoadUintptr(&p.state) == parkToken {
+		return
+	}
+	switch g := atomic.SwapUintptr(&p.state, parkToken); g {
+	case parkIdle, parkToken:
+	default:
+		goready(g, 1)
+	}
+}
+
+// commitPark runs on the scheduler's stack after the goroutine is marked as waiting; false
+// resumes it. It must not be instrumented by the race detector, so the swap is our own.
+//
+//go:norace
+//go:nosplit
+func commitPark(g uintptr, state unsafe.Pointer) bool {
+	return casUintptr((*uintptr)(state), parkIdle, g)
+}
+
+// casUintptr is an atomic compare and swap that may run on the scheduler's stack.
+//
+//go:noescape
+func casUintptr(p *uintptr, old, new uintptr) bool
+
+// gopark and goready are the runtime's own primitives, which it keeps open to linkname.
+
+//go:linkname gopark runtime.gopark
+func gopark(unlockf func(g uintptr, lock unsafe.Pointer) bool, lock unsafe.Pointer, reason, traceReason uint8, traceskip int)
+
+//go:linkname goready runtime.goready
+func goready(g uintptr, traceskip int)

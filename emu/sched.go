@@ -1,0 +1,253 @@
+package emu
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pinhole/abi"
+)
+
+// waiter is a task's place in one waitQueue. A task that waits for several things at once
+// (poll) has one waiter for each. The zero waiter with task set is ready for use.
+type waiter struct {
+	task       *Task
+	queue      *waitQueue // nil when in none; guarded by queue.mu
+	prev, next *waiter
+}
+
+// waitQueue is a first-in-first-out list of waiters for one condition. The pattern of use is
+//
+//	w := waiter{task: t} // or one that the caller keeps
+//	for {
+//		q.add(&w) // before the condition is looked at, so that no wake is lost
+//		if condition() { q.remove(&w); break }
+//		if errno := t.wait(deadline); errno != 0 { q.remove(&w); return errno }
+//	}
+//
+// Waking takes waiters off the queue; add on a waiter that is still in the queue does nothing.
+// One that was taken off by wakeOne and then gives up must wake the next if the condition
+// still holds. The zero waitQueue is empty and ready for use. Its lock is innermost: it may
+// be used with any other lock held.
+type waitQueue struct {
+	count      atomic.Int32 // waiters in the list, so that waking nobody costs one load
+	mu         sync.Mutex
+	head, tail *waiter
+}
+
+// add puts w at the end of the queue unless it is in it. A waiter is in one queue at a time.
+func (q *waitQueue) add(w *waiter) {
+	q.mu.Lock()
+	if w.queue == nil {
+		w.queue = q
+		w.prev, w.next = q.tail, nil
+		if q.tail != nil {
+			q.tail.next = w
+		} else {
+			q.head = w
+		}
+		q.tail = w
+		q.count.Add(1)
+	}
+	q.mu.Unlock()
+}
+
+// remove takes w off the queue and tells whether it was in it; false means that it was woken
+// (or never added).
+func (q *waitQueue) remove(w *waiter) bool {
+	q.mu.Lock()
+	was := w.queue == q
+	if was {
+		q.unlink(w)
+	}
+	q.mu.Unlock()
+	return was
+}
+
+// wakeOne takes the first waiter off the queue and wakes its task; false when there is none.
+func (q *waitQueue) wakeOne() bool {
+	if q.count.Load() == 0 {
+		return false
+	}
+	q.mu.Lock()
+	w := q.head
+	if w == nil {
+		q.mu.Unlock()
+		return false
+	}
+	t := w.task
+	q.unlink(w)
+	q.mu.Unlock()
+	t.wake()
+	return true
+}
+
+// wakeAll takes all waiters off the queue and wakes their tasks.
+func (q *waitQueue) wakeAll() {
+	if q.count.Load() == 0 {
+		return
+	}
+	q.mu.Lock()
+	for w := q.head; w != nil; w = q.head {
+		t := w.task
+		q.unlink(w)
+		t.wake()
+	}
+	q.mu.Unlock()
+}
+
+// unlink takes w, which is in q, off it. The caller holds q.mu.
+func (q *waitQueue) unlink(w *waiter) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		q.head = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		q.tail = w.prev
+	}
+	w.prev, w.next, w.queue = nil, nil, nil
+	q.count.Add(-1)
+}
+
+// forever as a deadline never comes.
+const forever = int64(1<<63 - 1)
+
+// wake makes the task's present or next wait return. It may be called from anywhere, with any
+// lock held, and never blocks.
+func (t *Task) wake() { t.parker.unpark() }
+
+// wait parks the task until it is woken, deadline (nanoseconds of CLOCK_MONOTONIC; forever: none)
+// has come, or the guest's attention is needed. It returns
+//
+//   - 0 when the task was woken. This may be for no reason that the caller knows: it looks at
+//     its condition again and waits again with the same deadline.
+//   - ETIMEDOUT when the deadline has come. The condition may hold all the same.
+//   - EINTR when a signal that the thread takes is pending, or the thread has to end. The
+//     caller undoes what it began and returns to the guest at once: with EINTR from calls that Linux never
+//     restarts (poll, select, nanosleep, futex with a timeout, ...), with errRestart from those
+//     that SA_RESTART restarts (read, write, open, flock, fcntl, ...).
+//
+// The task's slot is given up meanwhile, so any number of tasks may wait. No lock may be held.
+func (t *Task) wait(deadline int64) abi.Errno {
+	if t.attention.Load()&attInterrupt != 0 {
+		if errno := t.interrupted(); errno != 0 {
+			return errno
+		}
+	}
+	var armed bool
+	if deadline != forever {
+		left := deadline - t.kernel.monotonic()
+		if left <= 0 {
+			return abi.ETIMEDOUT
+		}
+		t.arm(left)
+		armed = true
+	}
+	t.state.Store(taskBlocked)
+	t.kernel.slots.release()
+	t.parker.park()
+	t.kernel.slots.acquire(t)
+	t.state.Store(taskRunning)
+	if armed {
+		t.timer.Stop()
+	}
+	if t.attention.Load()&attInterrupt != 0 {
+		if errno := t.interrupted(); errno != 0 {
+			return errno
+		}
+	}
+	if armed && t.kernel.monotonic() >= deadline {
+		return abi.ETIMEDOUT
+	}
+	return 0
+}
+
+// arm makes the task's timer wake it after d nanoseconds. A wake that comes late, after the wait it was
+// meant for, is one for no reason.
+func (t *Task) arm(d int64) {
+	if t.timer == nil {
+		t.timer = time.AfterFunc(time.Duration(d), t.wake)
+		return
+	}
+	t.timer.Reset(time.Duration(d))
+}
+
+// outside runs f, which may block for long without wait (a host call on stdio), with the task's
+// slot given up. f touches no guest memory, and no lock is held.
+func (t *Task) outside(f func()) {
+	t.state.Store(taskBlocked)
+	t.kernel.slots.release()
+	f()
+	t.kernel.slots.acquire(t)
+	t.state.Store(taskRunning)
+}
+
+// slots limits how many tasks are between two waits, and so how many may be in Machine.Enter
+// at once: each of those holds a host thread, and no more can be made. Those who find none free
+// get one in the order in which they came.
+type slots struct {
+	free atomic.Int64 // negative: that many wait
+	mu   sync.Mutex
+	head *slotWaiter
+	tail *slotWaiter
+	owed int // released for waiters that are not in the list yet
+}
+
+type slotWaiter struct {
+	next   *slotWaiter
+	parker parker
+	got    atomic.Bool
+}
+
+// acquire takes a slot, waiting for one if need be.
+func (s *slots) acquire(t *Task) {
+	if s.free.Add(-1) >= 0 {
+		return
+	}
+	w := &t.slotWaiter
+	w.next = nil
+	w.got.Store(false)
+	s.mu.Lock()
+	if s.owed > 0 {
+		s.owed--
+		s.mu.Unlock()
+		return
+	}
+	if s.tail != nil {
+		s.tail.next = w
+	} else {
+		s.head = w
+	}
+	s.tail = w
+	s.mu.Unlock()
+	for !w.got.Load() {
+		w.parker.park()
+	}
+}
+
+// release gives a slot back, to the longest-waiting task if there is one.
+func (s *slots) release() {
+	if s.free.Add(1) > 0 {
+		return
+	}
+	s.mu.Lock()
+	w := s.head
+	if w == nil {
+		s.owed++
+		s.mu.Unlock()
+		return
+	}
+	s.head = w.next
+	if s.head == nil {
+		s.tail = nil
+	}
+	s.mu.Unlock()
+	w.got.Store(true)
+	w.parker.unpark()
+}
+
+// contended tells whether somebody waits for a slot.
+func (s *slots) contended() bool { return s.free.Load() < 0 }

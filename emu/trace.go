@@ -1,0 +1,7 @@
+package emu
+
+import "io"
+
+type tracer struct{}
+
+func newTracer(w io.Writer) *tracer { return &tracer{} }
