@@ -1,6 +1,6 @@
 // Files: calls on names, on cached content, and on stable storage. Runs in the current
 // directory, in a fresh folder of its own (a reused ext4 directory slows creation down).
-#include "../bench.h"
+#include "../../bench.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 // Calls that touch no file: what entering the kernel costs, and hand-overs between threads.
-#include "../bench.h"
+#include "../../bench.h"
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>

@@ -1,0 +1,93 @@
+// Package pair measures a C program natively and in Pinhole, in turn, in one run.
+//
+// Each case is a benchmark with the sub-benchmarks runtime=native and runtime=pinhole, so
+// that benchstat -col /runtime puts them side by side. The programs time themselves (see
+// bench.h): neither start-up nor the test framework counts.
+package pair
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pinhole/tests/harness"
+)
+
+// Programs is one C source built for both sides, with an image for the guest.
+type Programs struct {
+	native, guest, pinhole, image, dir string
+}
+
+// Build builds src natively and with 'pinhole cc', or skips the benchmark and says why.
+func Build(b *testing.B, src string) *Programs {
+	b.Helper()
+	p := &Programs{pinhole: harness.Pinhole(b), native: harness.NativeCC(b, src), guest: harness.GuestCC(b, src), dir: b.TempDir()}
+	p.image = filepath.Join(b.TempDir(), "disk.img")
+	harness.Must(b, harness.Tool(b, "mkfs.ext4", "e2fsprogs"), "-q", p.image, "512M")
+	harness.Must(b, p.pinhole, "image", "put", p.image, p.guest, "/app")
+	return p
+}
+
+// Native and Guest run one side and return what it printed.
+func (p *Programs) Native(b *testing.B, args ...string) harness.Result {
+	b.Helper()
+	return ok(b, harness.Exec(b, p.dir, "", p.native, args...))
+}
+
+func (p *Programs) Guest(b *testing.B, args ...string) harness.Result {
+	b.Helper()
+	return ok(b, harness.Exec(b, "", "", p.pinhole, append([]string{"run", "--image", p.image, "/app"}, args...)...))
+}
+
+func ok(b *testing.B, r harness.Result) harness.Result {
+	b.Helper()
+	if r.Status != 0 {
+		b.Fatalf("exit status %d\n%s%s", r.Status, r.Stdout, r.Stderr)
+	}
+	return r
+}
+
+// Cases runs every case that the program lists.
+func Cases(b *testing.B, src string) {
+	p := Build(b, src)
+	for _, c := range strings.Fields(p.Native(b).Stdout) {
+		b.Run(c, func(b *testing.B) {
+			for _, side := range []struct {
+				name string
+				run  func(*testing.B, ...string) harness.Result
+			}{{"runtime=native", p.Native}, {"runtime=pinhole", p.Guest}} {
+				b.Run(side.name, func(b *testing.B) {
+					sum := 0.0
+					for range b.N {
+						f := strings.Fields(side.run(b, c).Stdout)
+						if len(f) != 2 {
+							b.Fatalf("case %s printed %q", c, f)
+						}
+						ns, err := strconv.ParseFloat(f[1], 64)
+						if err != nil {
+							b.Fatal(err)
+						}
+						sum += ns
+					}
+					b.ReportMetric(sum/float64(b.N), "ns/op")
+				})
+			}
+		})
+	}
+}
+
+// Throwaway runs the guest program without an image of its own.
+func (p *Programs) Throwaway(b *testing.B, args ...string) harness.Result {
+	b.Helper()
+	return ok(b, harness.Exec(b, "", "", p.pinhole, append([]string{"run", p.guest}, args...)...))
+}
+
+// NativePath is the native program, for runs under another sandbox.
+func (p *Programs) NativePath() string { return p.native }
+
+// GuestCommand is the guest program on its image, not yet started.
+func (p *Programs) GuestCommand(args ...string) *exec.Cmd {
+	return exec.Command(p.pinhole, append([]string{"run", "--image", p.image, "/app"}, args...)...)
+}
