@@ -50,7 +50,7 @@ func want(refusal, arch, nr uint32, a [6]uint64) uint32 {
 		case 8:
 			ok = a[3] == 0x12
 		case 9:
-			ok = a[3] == 0x11 || a[3] == 0x8011
+			ok = a[3] == 0x11
 		}
 		ok = ok && a[2] < 8
 	case 60, 231: // exit, exit_group

@@ -120,7 +120,6 @@ var Table = []Row{
 	file(Image, mapPrivate|mapFixed, "a file of the image in guest memory; written pages are copies, the image is never changed"),
 
 	file(RAM, mapShared|mapFixed, "guest memory that outlives a change of protection; shared mappings of files through the buffer cache"),
-	file(RAM, mapShared|mapFixed|mapPopulate, "same, with its pages present"),
 
 	{Call: "exit", Why: "a host thread ends"},
 	{Call: "exit_group", Why: "the sandbox ends"},
