@@ -1,0 +1,260 @@
+package host
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+)
+
+// files are the runtime's files that change.
+var files = []struct {
+	name   string
+	change func(old string) (string, error)
+}{
+	{"sys_linux_amd64.s", changeCalls},
+	{"netpoll_epoll.go", changePoll},
+	{"cgroup_linux.go", changeProcs},
+	{"runtime1.go", changeDebug},
+}
+
+// lockFile is added to the runtime. Package runtime/host declares the word too, and sets it just before
+// the lock; the linker makes one of the two.
+const lockFile = "pinhole_linux_amd64.go"
+
+const lockSource = `package runtime
+
+import _ "unsafe"
+
+// pinholeLocked is set when the process has given up all calls but its few.
+//
+//go:linkname pinholeLocked pinhole/runtime/host.runtimeLocked
+var pinholeLocked uint32
+`
+
+// ifLocked begins a function that does something else, or nothing, behind the lock. The
+// name is a linker symbol with the assembler's stand-ins for slash and dot.
+func ifLocked(instead string) string {
+	return "\tCMPL\tpinhole∕runtime∕host·runtimeLocked(SB), $0\n\tJEQ\tpinhole_open\n" +
+		instead + "\tRET\npinhole_open:\n"
+}
+
+// calls are the runtime's host calls that change, by function name. A function with a body
+// gets that in place of its own; one with a guard gets it in front of its own.
+var calls = []struct{ name, body, guard string }{
+	// Sleep on a word that nobody wakes: FUTEX_WAIT|PRIVATE with a time limit.
+	{name: "usleep", body: `TEXT runtime·usleep(SB),NOSPLIT,$32
+	MOVL	usec+0(FP), AX
+	MOVL	$0, DX
+	MOVL	$1000000, CX
+	DIVL	CX
+	MOVQ	AX, 0(SP)
+	MOVL	$1000, AX
+	MULL	DX
+	MOVQ	AX, 8(SP)
+	MOVQ	$0, 16(SP)
+	LEAQ	16(SP), DI
+	MOVL	$128, SI
+	MOVL	$0, DX
+	MOVQ	SP, R10
+	MOVL	$202, AX
+	SYSCALL
+	RET
+`},
+	// Callers try something else soon after.
+	{name: "osyield", body: "TEXT runtime·osyield(SB),NOSPLIT,$0\n\tPAUSE\n\tRET\n"},
+	// ENOSYS: the runtime then gives memory back by mapping over it.
+	{name: "madvise", body: "TEXT runtime·madvise(SB),NOSPLIT,$0-28\n\tMOVL\t$-38, ret+24(FP)\n\tRET\n"},
+	// Give up the memory, keep the address space: PROT_NONE, PRIVATE|ANON|FIXED over it.
+	{name: "sysMunmap", body: `TEXT runtime·sysMunmap(SB),NOSPLIT,$0-16
+	MOVQ	addr+0(FP), DI
+	MOVQ	n+8(FP), SI
+	MOVL	$0, DX
+	MOVL	$0x32, R10
+	MOVL	$-1, R8
+	MOVL	$0, R9
+	MOVL	$9, AX
+	SYSCALL
+	RET
+`},
+	// What a thread does to itself when it starts or dies, and how it dies by a signal: the
+	// runtime goes on to exit when that fails.
+	{name: "rtsigprocmask", guard: ifLocked("")},
+	{name: "rt_sigaction", guard: ifLocked("\tMOVL\t$0, ret+32(FP)\n")},
+	{name: "sigaltstack", guard: ifLocked("")},
+	{name: "raise", guard: ifLocked("")},
+	{name: "raiseproc", guard: ifLocked("")},
+	{name: "tgkill", guard: ifLocked("")},
+	// ENOSYS: the runtime reports that it cannot make a thread. The pool was too small.
+	{name: "clone", guard: ifLocked("\tMOVL\t$-38, ret+40(FP)\n")},
+}
+
+// changeCalls replaces functions of the runtime that make a host call.
+func changeCalls(old string) (string, error) {
+	var errs *multierror.Error
+	text := old
+	for _, c := range calls {
+		// From TEXT to the next line that begins a function or a comment in the first column.
+		re := regexp.MustCompile(`(?ms)^(TEXT (?:runtime)?·` + c.name + `\(SB\)[^\n]*\n)(.*?)^(//|TEXT|\z)`)
+		m := re.FindAllStringSubmatchIndex(text, -1)
+		if len(m) != 1 {
+			errs = multierror.Append(errs, fmt.Errorf("found %d functions %s, want 1", len(m), c.name))
+			continue
+		}
+		head, body, end := text[m[0][2]:m[0][3]], text[m[0][4]:m[0][5]], m[0][5]
+		if !strings.Contains(body, "SYSCALL") {
+			errs = multierror.Append(errs, fmt.Errorf("function %s makes no call", c.name))
+			continue
+		}
+		with := c.body
+		if with == "" {
+			with = head + c.guard + body
+		}
+		text = text[:m[0][2]] + with + "\n" + text[end:]
+	}
+	return text, errs.ErrorOrNil()
+}
+
+// changePoll puts a futex word in the place of epoll: timers and netpollBreak work as before,
+// no descriptor is ever polled.
+func changePoll(old string) (string, error) {
+	err := signatures(old, []string{
+		"func netpollinit()",
+		"func netpollIsPollDescriptor(fd uintptr) bool",
+		"func netpollopen(fd uintptr, pd *pollDesc) uintptr",
+		"func netpollclose(fd uintptr) uintptr",
+		"func netpollarm(pd *pollDesc, mode int)",
+		"func netpollBreak()",
+		"func netpoll(delay int64) (gList, int32)",
+	})
+	return `//go:build linux
+
+package runtime
+
+import (
+	"internal/runtime/atomic"
+	"unsafe"
+)
+
+// netpollWord is 1 when netpoll is to return.
+var netpollWord atomic.Uint32
+
+func netpollinit() {}
+
+func netpollIsPollDescriptor(fd uintptr) bool { return false }
+
+// EPERM: not pollable, as of a regular file.
+func netpollopen(fd uintptr, pd *pollDesc) uintptr { return 1 }
+
+func netpollclose(fd uintptr) uintptr { return 0 }
+
+func netpollarm(pd *pollDesc, mode int) { throw("runtime: no descriptor is polled") }
+
+func netpollBreak() {
+	if netpollWord.Swap(1) == 0 {
+		futexwakeup((*uint32)(noescape(unsafe.Pointer(&netpollWord))), 1)
+	}
+}
+
+func netpoll(delay int64) (gList, int32) {
+	if delay == 0 {
+		return gList{}, 0
+	}
+	if netpollWord.Load() == 0 {
+		futexsleep((*uint32)(noescape(unsafe.Pointer(&netpollWord))), 0, delay)
+	}
+	netpollWord.Store(0)
+	return gList{}, 0
+}
+`, err
+}
+
+// changeProcs takes the reader of control groups out: it opens files and keeps one open.
+func changeProcs(old string) (string, error) {
+	err := signatures(old, []string{
+		"func defaultGOMAXPROCSInit()",
+		"func defaultGOMAXPROCSUpdateGODEBUG()",
+		"func defaultGOMAXPROCS(ncpu int32) int32",
+		"func adjustCgroupGOMAXPROCS(procs int32, cpu cgroup.CPU) int32",
+	})
+	return `package runtime
+
+func defaultGOMAXPROCSInit() {}
+
+func defaultGOMAXPROCSUpdateGODEBUG() {}
+
+func defaultGOMAXPROCS(ncpu int32) int32 {
+	if ncpu > 0 {
+		return ncpu
+	}
+	return getCPUCount()
+}
+`, err
+}
+
+// changeDebug settles those of the runtime's GODEBUG settings that would make calls.
+func changeDebug(old string) (string, error) {
+	const anchor = "\tparsegodebug(godebug, nil)\n"
+	if n := strings.Count(old, anchor); n != 1 {
+		return "", fmt.Errorf("found %d places where GODEBUG is read at start, want 1", n)
+	}
+	settings := []struct {
+		name  string
+		value int
+	}{
+		{"asyncpreemptoff", 1},   // tgkill
+		{"updatemaxprocs", 0},    // sched_getaffinity, now and then
+		{"containermaxprocs", 0}, // control groups' files
+		{"decoratemappings", 0},  // prctl
+		{"madvdontneed", 1},      // memory given back reads as zero, as mapping over it makes it
+		{"harddecommit", 0},
+		{"disablethp", 0},
+	}
+	var b strings.Builder
+	var errs *multierror.Error
+	for _, s := range settings {
+		if !strings.Contains(old, `{name: "`+s.name+`", value: &debug.`+s.name) {
+			errs = multierror.Append(errs, fmt.Errorf("no setting %s", s.name))
+		}
+		fmt.Fprintf(&b, "\tdebug.%s = %d\n", s.name, s.value)
+	}
+	return strings.Replace(old, anchor, anchor+b.String(), 1), errs.ErrorOrNil()
+}
+
+// signatures checks that a file's functions are exactly those of the list.
+func signatures(src string, want []string) error {
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "", src, parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, d := range f.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok {
+			fn.Body, fn.Doc = nil, nil
+			var b strings.Builder
+			if err := printer.Fprint(&b, fset, fn); err != nil {
+				return err
+			}
+			got = append(got, b.String())
+		}
+	}
+	var errs *multierror.Error
+	for _, s := range got {
+		if !slices.Contains(want, s) {
+			errs = multierror.Append(errs, fmt.Errorf("unknown %s", s))
+		}
+	}
+	for _, s := range want {
+		if !slices.Contains(got, s) {
+			errs = multierror.Append(errs, fmt.Errorf("no %s", s))
+		}
+	}
+	return errs.ErrorOrNil()
+}
