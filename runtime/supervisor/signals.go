@@ -1,0 +1,43 @@
+package supervisor
+
+import (
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"pinhole/runtime/control"
+)
+
+// relayed are the signals that are meant for the program in the sandbox, which the host's terminal
+// or shell can only send to the supervisor.
+var relayed = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
+
+// catchSignals begins to collect signals, so that none ends the supervisor from here on.
+func (r *sandbox) catchSignals() {
+	r.signals = make(chan os.Signal, 16)
+	signal.Notify(r.signals, relayed...)
+	// Writing to a closed pipe is an error to handle, not a reason to end.
+	signal.Ignore(unix.SIGPIPE)
+}
+
+// relaySignals passes signals on for as long as the process lives. Until the program runs, one that
+// would end it ends the sandbox: nobody is there yet to take it.
+func (r *sandbox) relaySignals() {
+	var b []byte
+	for s := range r.signals {
+		n := s.(unix.Signal)
+		f := control.Frame{Kind: control.Signal, Value: uint64(n)}
+		switch {
+		case n == unix.SIGWINCH:
+			rows, cols := windowSize([3]*os.File{r.spec.Stdin, r.spec.Stdout, r.spec.Stderr})
+			f = control.Frame{Kind: control.Window, Value: uint64(rows)<<32 | uint64(uint32(cols))}
+		case !r.running.Load():
+			r.killedBy.Store(int32(n))
+			r.proc.kill()
+			return
+		}
+		b = f.Append(b[:0])
+		r.toIt.Write(b)
+	}
+}

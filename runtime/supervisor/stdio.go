@@ -1,0 +1,148 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// stdio are the sandbox's three standard descriptors. Regular files and pipes are handed
+// over as they are. A terminal, socket, device or directory is not: it would let the sandbox do more than
+// read or write (ioctl, descriptor passing) if the lock ever failed, so the supervisor relays it through a pipe.
+type stdio struct {
+	child    [3]*os.File // what the sandbox gets
+	terminal [3]bool
+	input    func()         // relays stdin; nil: handed over
+	output   []func()       // relay stdout and stderr until the sandbox has closed them
+	done     sync.WaitGroup // the running output relays
+	opened   []*os.File     // the sandbox's ends of relay pipes, for closing
+}
+
+// newStdio decides how host[0..2] reach the sandbox.
+func newStdio(host [3]*os.File) (*stdio, error) {
+	s := &stdio{}
+	for i, f := range host {
+		direct, terminal, err := classify(f)
+		if err != nil {
+			s.closeChild()
+			return nil, fmt.Errorf("standard %s: %w", [...]string{"input", "output", "error"}[i], err)
+		}
+		s.terminal[i] = terminal
+		if direct {
+			s.child[i] = f
+			continue
+		}
+		r, w, err := pipe()
+		if err != nil {
+			s.closeChild()
+			return nil, err
+		}
+		if i == 0 {
+			s.child[i] = r
+			s.opened = append(s.opened, r)
+			s.input = func() { relay(w, f); w.Close() }
+		} else {
+			s.child[i] = w
+			s.opened = append(s.opened, w)
+			s.output = append(s.output, func() { relay(f, r); r.Close() })
+		}
+	}
+	return s, nil
+}
+
+// pipe makes a pipe whose both ends block: the sandbox shares their descriptions.
+func pipe() (r, w *os.File, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
+}
+
+// classify tells whether f may be handed to the sandbox as it is, and whether it is a terminal.
+func classify(f *os.File) (direct, terminal bool, err error) {
+	fd := int(f.Fd())
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, false, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return true, false, nil
+	case unix.S_IFIFO:
+		// The sandbox cannot poll: a description that somebody made non-blocking needs the relay.
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		return flags&unix.O_NONBLOCK == 0, false, err
+	case unix.S_IFCHR:
+		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		return false, err == nil, nil
+	}
+	return false, false, nil
+}
+
+// start begins to relay, once the sandbox has its ends.
+func (s *stdio) start() {
+	if s.input != nil {
+		go s.input()
+	}
+	for _, f := range s.output {
+		s.done.Go(f)
+	}
+}
+
+// closeChild closes the sandbox's ends of the relays in this process.
+func (s *stdio) closeChild() {
+	for _, f := range s.opened {
+		f.Close()
+	}
+	s.opened = nil
+}
+
+// relay copies until from ends or to takes no more. It calls the host directly: os.File would
+// end the process when a closed standard output raises EPIPE. That becomes a closed pipe for the
+// sandbox, whose program then gets EPIPE and SIGPIPE of its own.
+func relay(to, from *os.File) {
+	buf := make([]byte, 32<<10)
+	in, out := int(from.Fd()), int(to.Fd())
+	for {
+		n, err := unix.Read(in, buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			ready(in, unix.POLLIN)
+			continue
+		case err != nil || n <= 0:
+			return
+		}
+		for p := buf[:n]; len(p) > 0; {
+			n, err := unix.Write(out, p)
+			switch {
+			case err == unix.EINTR:
+			case err == unix.EAGAIN:
+				ready(out, unix.POLLOUT)
+			case err != nil:
+				return
+			default:
+				p = p[n:]
+			}
+		}
+	}
+}
+
+// ready waits until fd, which somebody made non-blocking, can be read or written.
+func ready(fd int, events int16) {
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
+}
+
+// windowSize returns the size of the terminal among files, or zeros.
+func windowSize(files [3]*os.File) (rows, cols int64) {
+	for _, f := range files {
+		if w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			return int64(w.Row), int64(w.Col)
+		}
+	}
+	return 0, 0
+}
