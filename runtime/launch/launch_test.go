@@ -1,0 +1,768 @@
+package launch
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"pinhole/runtime/seccomp"
+)
+
+// The test binary plays three parts: the tests; the sandbox process, which a test starts
+// with it as kernel; and a supervisor of another user or on a host with fewer rights.
+func TestMain(m *testing.M) {
+	if os.Args[0] == Name {
+		sandbox()
+	}
+	if role := os.Getenv("PINHOLE_TEST_ROLE"); role != "" {
+		supervisor(role)
+	}
+	os.Exit(m.Run())
+}
+
+// report is what a sandbox process tells of itself, through the control pipe.
+type report struct {
+	Layers  Layers
+	Err     string
+	Args    []string
+	Environ []string
+	Host    string
+	IDs     []int
+	Acts    map[string]string // what it tried and what came of it; "" is success
+	Sealed  map[string]string // the same after Seal
+}
+
+func sandbox() {
+	control := os.NewFile(seccomp.ControlIn, "control in")
+	status := os.NewFile(seccomp.ControlOut, "control out")
+	var in struct {
+		Enclosure
+		Supervisor int64 // its process number as the host sees it
+	}
+	if err := binary.Read(control, binary.LittleEndian, &in); err != nil {
+		os.Exit(9)
+	}
+	supervisorPid = int(in.Supervisor)
+	var r report
+	layers, err := Enclose(in.Enclosure)
+	r.Layers = layers
+	if err != nil {
+		r.Err = err.Error()
+	} else {
+		r.Args, r.Environ = os.Args, os.Environ()
+		r.Host, _ = os.Hostname()
+		r.IDs = []int{os.Getpid(), os.Getppid(), os.Getuid(), os.Getgid()}
+		groups, _ := os.Getgroups()
+		r.IDs = append(r.IDs, groups...)
+		r.Acts = try(acts)
+		if err := Seal(in.Limits); err != nil {
+			r.Err = err.Error()
+		}
+		r.Sealed = try(sealedActs)
+	}
+	json.NewEncoder(status).Encode(r)
+	io.Copy(io.Discard, control) // until the supervisor lets go
+	os.Exit(7)
+}
+
+type act struct {
+	name string
+	do   func() error
+}
+
+func try(acts []act) map[string]string {
+	out := map[string]string{}
+	for _, a := range acts {
+		out[a.name] = ""
+		if err := a.do(); err != nil {
+			out[a.name] = errno(err)
+		}
+	}
+	return out
+}
+
+func errno(err error) string {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		return unix.ErrnoName(e)
+	}
+	return err.Error()
+}
+
+func open(path string, flags int) func() error {
+	return func() error {
+		fd, err := unix.Open(path, flags, 0o600)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+}
+
+var acts = []act{
+	{"open /", open("/", unix.O_RDONLY|unix.O_DIRECTORY)},
+	{"open .", open(".", unix.O_RDONLY|unix.O_DIRECTORY)},
+	{"open ..", open("..", unix.O_RDONLY|unix.O_DIRECTORY)},
+	{"open /etc/passwd", open("/etc/passwd", unix.O_RDONLY)},
+	{"open /proc/self/status", open("/proc/self/status", unix.O_RDONLY)},
+	{"create", open("x", unix.O_RDWR|unix.O_CREAT)},
+	{"mkdir", func() error { return unix.Mkdir("x", 0o700) }},
+	{"reopen image", open("/proc/self/fd/8", unix.O_RDWR)},
+	{"chroot", func() error { return unix.Chroot("/") }},
+	{"mount", func() error { return unix.Mount("none", "/", "tmpfs", 0, "") }},
+	{"user namespace", func() error {
+		_, err := os.StartProcess("/", nil, &os.ProcAttr{Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}})
+		return err
+	}},
+	{"mount namespace", func() error { return unix.Unshare(unix.CLONE_NEWNS) }},
+	{"setuid 0", func() error { return unix.Setuid(0) }},
+	{"signal the supervisor", func() error { return unix.Kill(supervisorPid, 0) }},
+	{"trace the supervisor", func() error { return unix.PtraceAttach(supervisorPid) }},
+	{"connect to TCP", func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Connect(fd, &unix.SockaddrInet4{Port: 22, Addr: [4]byte{127, 0, 0, 1}})
+	}},
+	{"send UDP", func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Connect(fd, &unix.SockaddrInet4{Port: 53, Addr: [4]byte{127, 0, 0, 1}})
+	}},
+	{"descriptor 11", func() error { _, err := unix.FcntlInt(11, unix.F_GETFD, 0); return err }},
+	{"write to the image", func() error { _, err := unix.Pwrite(seccomp.Image, []byte{0}, 0); return err }},
+	{"resize the memory", func() error { return unix.Ftruncate(seccomp.RAM, 0) }},
+}
+
+var sealedActs = []act{
+	{"duplicate a descriptor", func() error { _, err := unix.Dup(0); return err }},
+	{"lock memory", func() error { return unix.Mlock(make([]byte, 4096)) }},
+	{"much data", func() error {
+		_, err := unix.Mmap(-1, 0, 1<<40, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		return err
+	}},
+	{"much address space", func() error {
+		_, err := unix.Mmap(-1, 0, 1<<45, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		return err
+	}},
+	{"raise a limit", func() error { return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}) }},
+}
+
+var supervisorPid int
+
+// session is a sandbox process and the supervisor's ends of its descriptors.
+type session struct {
+	*Process
+	control, status *os.File
+	files           [seccomp.Descriptors]*os.File
+}
+
+func (s *session) end() {
+	s.control.Close()
+	s.Wait()
+	s.status.Close()
+}
+
+// begin starts a sandbox process with descriptors as they should be.
+func begin(spec Spec) (*session, error) {
+	s := &session{}
+	var err error
+	if spec.Kernel == nil {
+		if spec.Kernel, err = os.Open("/proc/self/exe"); err != nil {
+			return nil, err
+		}
+		defer spec.Kernel.Close()
+	}
+	if s.files, s.control, s.status, err = goodFiles(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, f := range s.files {
+			f.Close()
+		}
+	}()
+	spec.Files = s.files
+	s.Process, err = Start(spec)
+	return s, err
+}
+
+func goodFiles() (files [seccomp.Descriptors]*os.File, control, status *os.File, err error) {
+	must := func(f *os.File, e error) *os.File {
+		if e != nil && err == nil {
+			err = e
+		}
+		return f
+	}
+	pipe := func() (r, w *os.File) {
+		r, w, e := os.Pipe()
+		must(r, e)
+		return r, w
+	}
+	memfd := func(name string) *os.File {
+		fd, e := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+		must(nil, e)
+		unix.Ftruncate(fd, 1<<20)
+		unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, sizeSealed)
+		return os.NewFile(uintptr(fd), name)
+	}
+	eventfd := func() *os.File {
+		fd, e := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		return must(os.NewFile(uintptr(fd), "eventfd"), e)
+	}
+	files[0], _ = pipe()
+	_, files[1] = pipe()
+	_, files[2] = pipe()
+	files[3], control = pipe()
+	status, files[4] = pipe()
+	files[5], files[6] = eventfd(), eventfd()
+	files[7] = must(os.Open("/dev/urandom"))
+	image := must(os.CreateTemp("", "image"))
+	files[8] = must(os.Open(image.Name()))
+	os.Remove(image.Name())
+	image.Close()
+	files[9], files[10] = memfd("ram"), memfd("ring")
+	return files, control, status, err
+}
+
+// enclose makes the sandbox process go through Enclose and Seal and returns its report.
+func (s *session) enclose(require Layers) (report, error) {
+	e := Enclosure{Started: s.Layers, Require: require, Limits: Limits{AddressSpace: 1 << 43, Data: 1 << 34, CPUSeconds: 1000}}
+	err := errors.Join(binary.Write(s.control, binary.LittleEndian, e), binary.Write(s.control, binary.LittleEndian, int64(os.Getpid())))
+	if err != nil {
+		return report{}, err
+	}
+	var r report
+	err = json.NewDecoder(s.status).Decode(&r)
+	return r, err
+}
+
+// supervisor is a part of the test that runs as another user, or on a host that forbids
+// namespaces: it starts a sandbox and hands on its report.
+func supervisor(role string) {
+	fail := func(err error) {
+		json.NewEncoder(os.Stdout).Encode(report{Err: err.Error()})
+		os.Exit(1)
+	}
+	if strings.Contains(role, "no-namespaces") {
+		if err := forbidNamespaces(); err != nil {
+			fail(err)
+		}
+	}
+	spec := Spec{}
+	if strings.Contains(role, "require") {
+		spec.Require = AllLayers &^ ControlGroup
+	}
+	s, err := begin(spec)
+	if err != nil {
+		fail(err)
+	}
+	if strings.Contains(role, "die") {
+		fmt.Println(s.Pid)
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	r, err := s.enclose(0)
+	if err != nil {
+		fail(err)
+	}
+	json.NewEncoder(os.Stdout).Encode(r)
+	s.end()
+	os.Exit(0)
+}
+
+// forbidNamespaces does to this process what the default profile of container engines does:
+// clone and unshare with a namespace flag fail with EPERM, clone3 with ENOSYS.
+func forbidNamespaces() error {
+	const flags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+	prog := []unix.SockFilter{
+		{Code: 0x20, K: 0}, // number
+		{Code: 0x15, Jt: 5, K: unix.SYS_CLONE3},
+		{Code: 0x15, Jt: 1, K: unix.SYS_CLONE},
+		{Code: 0x15, Jf: 4, K: unix.SYS_UNSHARE},
+		{Code: 0x20, K: 16}, // first argument
+		{Code: 0x45, Jf: 2, K: flags},
+		{Code: 0x06, K: 0x50000 | uint32(unix.EPERM)},
+		{Code: 0x06, K: 0x50000 | uint32(unix.ENOSYS)},
+		{Code: 0x06, K: 0x7fff0000},
+	}
+	return loadTestFilter(prog)
+}
+
+func readReport(t *testing.T, cmd *exec.Cmd) report {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	out, runErr := cmd.Output()
+	var r report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v, %v: %q", runErr, err, out)
+	}
+	return r
+}
+
+func as(role string, uid uint32) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "PINHOLE_TEST_ROLE="+role, "HOST_SECRET=xyzzy")
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		cmd.Dir = "/"
+	}
+	return cmd
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("becomes other users: run it as root")
+	}
+}
+
+// landlockHere tells whether this host has Landlock, for which there is no substitute.
+func landlockHere() Layers {
+	if v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); e != 0 || v < 1 {
+		return 0
+	}
+	return Landlock
+}
+
+var refusedActs = []string{
+	"open /", "open .", "open ..", "open /etc/passwd", "open /proc/self/status", "create", "mkdir", "reopen image", "chroot", "mount",
+	"user namespace", "mount namespace", "setuid 0", "signal the supervisor", "trace the supervisor", "connect to TCP", "send UDP",
+	"descriptor 11", "write to the image", "resize the memory",
+}
+
+// checkActs: everything was refused but what is in but.
+func checkActs(t *testing.T, r report, but ...string) {
+	t.Helper()
+	if r.Err != "" {
+		t.Fatal(r.Err)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(refusedActs)), slices.Sorted(maps.Keys(r.Acts))); diff != "" {
+		t.Fatal(diff)
+	}
+	for name, result := range r.Acts {
+		if result == "" && !slices.Contains(but, name) {
+			t.Errorf("%s: succeeded", name)
+		}
+	}
+	for name, result := range r.Sealed {
+		if result == "" {
+			t.Errorf("sealed: %s: succeeded", name)
+		}
+	}
+	t.Logf("%v", r.Acts)
+	t.Logf("sealed: %v", r.Sealed)
+}
+
+// TestAllLayers: on a host that forbids nothing every layer is in force, as seen by the
+// process itself and from the outside.
+func TestAllLayers(t *testing.T) {
+	s, err := begin(Spec{Memory: 256 << 20, Tasks: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.end()
+	missing := allNamespaces &^ s.Layers
+	if missing != 0 {
+		t.Skipf("this host forbids %v", missing)
+	}
+	r, err := s.enclose(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkActs(t, r)
+	want := AllLayers &^ ResourceLimits &^ (Landlock &^ landlockHere())
+	if os.Geteuid() != 0 {
+		want = want&^ControlGroup | r.Layers&ControlGroup
+	}
+	if diff := cmp.Diff(want.Names(), r.Layers.Names()); diff != "" {
+		t.Errorf("layers:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{Name}, r.Args); diff != "" {
+		t.Error(diff)
+	}
+	if len(r.Environ) != 0 {
+		t.Errorf("environment: %q", r.Environ)
+	}
+	if diff := cmp.Diff([]int{1, 0, nobody, nobody}, r.IDs[:4]); diff != "" {
+		t.Errorf("pid, parent, uid, gid:\n%s", diff)
+	}
+	if os.Geteuid() == 0 && len(r.IDs) > 4 {
+		t.Errorf("groups: %v", r.IDs[4:])
+	}
+	fromOutside(t, s)
+}
+
+func fromOutside(t *testing.T, s *session) {
+	proc := fmt.Sprintf("/proc/%d/", s.Pid)
+	tasks, err := os.ReadDir(proc + "task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		got := status(t, proc+"task/"+task.Name()+"/status")
+		want := map[string]string{
+			"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
+			"NoNewPrivs": "1",
+		}
+		for k, v := range want {
+			if got[k] != v {
+				t.Errorf("thread %s: %s is %q, want %q", task.Name(), k, got[k], v)
+			}
+		}
+	}
+	if name := status(t, proc+"status")["Name"]; name != Name {
+		t.Errorf("named %q", name)
+	}
+	if os.Geteuid() != 0 {
+		return // the process is not dumpable: the rest is root's to see
+	}
+	uid := status(t, proc+"status")["Uid"]
+	if uid != "65534\t65534\t65534\t65534" {
+		t.Errorf("user ids %q", uid)
+	}
+	for _, ns := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"} {
+		ours, err1 := os.Readlink("/proc/self/ns/" + ns)
+		theirs, err2 := os.Readlink(proc + "ns/" + ns)
+		if err1 != nil || err2 != nil || ours == theirs {
+			t.Errorf("%s namespace: ours %q, theirs %q (%v, %v)", ns, ours, theirs, err1, err2)
+		}
+	}
+	mounts, err := os.ReadFile(proc + "mountinfo")
+	if err != nil || len(bytes.TrimSpace(mounts)) != 0 { // seen from its root: none at or below it
+		t.Errorf("mounts: %v %s", err, mounts)
+	}
+	if root, err := os.Readlink(proc + "root"); err != nil || !strings.Contains(root, "(deleted)") {
+		t.Errorf("root directory: %v %q", err, root)
+	}
+	if entries, err := os.ReadDir(proc + "root"); err != nil && !errors.Is(err, os.ErrNotExist) || len(entries) != 0 {
+		t.Errorf("entries of the root directory: %v %v", err, entries)
+	}
+	env, err := os.ReadFile(proc + "environ")
+	if err != nil || len(env) != 0 {
+		t.Errorf("environment: %v %q", err, env)
+	}
+	fds, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []int
+	for _, fd := range fds {
+		n, _ := strconv.Atoi(fd.Name())
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, numbers); diff != "" {
+		t.Errorf("descriptors:\n%s", diff)
+	}
+	limits, err := os.ReadFile(proc + "limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Max open files 0 0", "Max processes 0 0", "Max core file size 0 0", "Max locked memory 0 0", "Max file size 0 0",
+		"Max cpu time 1000 1000", "Max data size 17179869184 17179869184", "Max address space 8796093022208 8796093022208"} {
+		if !strings.Contains(strings.Join(strings.Fields(string(limits)), " "), want) {
+			t.Errorf("limits: no %q in:\n%s", want, limits)
+		}
+	}
+	if s.group != nil {
+		for _, dir := range s.group.dirs {
+			procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+			if err != nil || strings.TrimSpace(string(procs)) != strconv.Itoa(s.Pid) {
+				t.Errorf("%s: %v %q", dir, err, procs)
+			}
+		}
+	}
+}
+
+func status(t *testing.T, path string) map[string]string {
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	out := map[string]string{}
+	for s := bufio.NewScanner(f); s.Scan(); {
+		k, v, _ := strings.Cut(s.Text(), ":")
+		out[k] = strings.TrimSpace(v)
+	}
+	return out
+}
+
+// TestOrdinaryUser: the same without being root.
+func TestOrdinaryUser(t *testing.T) {
+	needRoot(t)
+	r := readReport(t, as("start", 65534))
+	if r.Err != "" {
+		t.Fatal(r.Err)
+	}
+	if missing := allNamespaces &^ r.Layers; missing != 0 {
+		t.Skipf("this host forbids ordinary users %v", missing)
+	}
+	checkActs(t, r)
+	want := AllLayers &^ ResourceLimits &^ ControlGroup &^ (Landlock &^ landlockHere())
+	if diff := cmp.Diff(want.Names(), r.Layers.Names()); diff != "" {
+		t.Errorf("layers:\n%s", diff)
+	}
+}
+
+// TestNoNamespaces: where a container's profile forbids namespaces the sandbox starts
+// without, and says so; required, they are an error that names them.
+func TestNoNamespaces(t *testing.T) {
+	needRoot(t)
+	t.Run("root", func(t *testing.T) {
+		r := readReport(t, as("no-namespaces", 0))
+		want := NoNewPrivileges | EmptyRoot | NoCapabilities | Undumpable | landlockHere()
+		if diff := cmp.Diff(want.Names(), r.Layers.Names()); diff != "" {
+			t.Errorf("layers:\n%s", diff)
+		}
+		checkActs(t, r, "send UDP")
+		if r.IDs[2] != nobody || r.IDs[3] != nobody || len(r.IDs) != 4 {
+			t.Errorf("pid, parent, uid, gid, groups: %v", r.IDs)
+		}
+	})
+	t.Run("user", func(t *testing.T) {
+		r := readReport(t, as("no-namespaces", 65534))
+		want := NoNewPrivileges | NoCapabilities | Undumpable | landlockHere()
+		if diff := cmp.Diff(want.Names(), r.Layers.Names()); diff != "" {
+			t.Errorf("layers:\n%s", diff)
+		}
+		checkActs(t, r, "send UDP")
+	})
+	t.Run("required", func(t *testing.T) {
+		r := readReport(t, as("no-namespaces require", 65534))
+		for _, want := range []string{"does not allow", "user namespace", "net namespace"} {
+			if !strings.Contains(r.Err, want) {
+				t.Errorf("error %q does not contain %q", r.Err, want)
+			}
+		}
+	})
+}
+
+// TestWithout: as root, without a user namespace, the others are still made, and the process
+// is no root.
+func TestWithout(t *testing.T) {
+	needRoot(t)
+	s, err := begin(Spec{Without: UserNamespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.end()
+	if s.Layers&UserNamespace != 0 || s.Layers&MountNamespace == 0 {
+		t.Skipf("this host allows %v", s.Layers)
+	}
+	r, err := s.enclose(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkActs(t, r)
+	if r.Layers&EmptyRoot == 0 {
+		t.Error("no empty root")
+	}
+	if diff := cmp.Diff([]int{1, 0, nobody, nobody}, r.IDs); diff != "" {
+		t.Errorf("pid, parent, uid, gid:\n%s", diff)
+	}
+}
+
+// TestRequireInside: a layer that only Enclose can find missing is an error there.
+func TestRequireInside(t *testing.T) {
+	s, err := begin(Spec{Without: ControlGroup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.end()
+	r, err := s.enclose(ControlGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.Err, "control group") {
+		t.Errorf("error %q", r.Err)
+	}
+}
+
+// TestSupervisorKilled: the sandbox ends with its supervisor.
+func TestSupervisorKilled(t *testing.T) {
+	for _, role := range []string{"die", "no-namespaces die"} {
+		out, _ := as(role, 0).Output()
+		pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+		if err != nil {
+			t.Fatalf("%q", out)
+		}
+		for i := 0; syscall.Kill(pid, 0) == nil && !zombie(pid); i++ {
+			if i == 1000 {
+				t.Fatalf("%s: process %d outlives its supervisor", role, pid)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+// zombie tells whether a process has ended but nobody has waited for it.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && bytes.Contains(stat, []byte(") Z "))
+}
+
+// TestKillAndWait: an end by signal and an end by exit are told apart; the cgroup goes.
+func TestKillAndWait(t *testing.T) {
+	s, err := begin(Spec{Memory: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	state, err := s.Wait()
+	if ws := state.Sys().(syscall.WaitStatus); err != nil || !ws.Signaled() || ws.Signal() != syscall.SIGKILL {
+		t.Errorf("killed: %v %v", state, err)
+	}
+	if err := s.Kill(); err != nil {
+		t.Errorf("killing an ended process: %v", err)
+	}
+	if s.group != nil {
+		for _, dir := range s.group.dirs {
+			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("cgroup %s is still there: %v", dir, err)
+			}
+		}
+	}
+
+	if s, err = begin(Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.enclose(0); err != nil {
+		t.Fatal(err)
+	}
+	s.control.Close()
+	if state, err := s.Wait(); err != nil || state.ExitCode() != 7 {
+		t.Errorf("exited: %v %v", state, err)
+	}
+}
+
+// TestRefusedDescriptors: what must not reach a sandbox is refused with its name.
+func TestRefusedDescriptors(t *testing.T) {
+	open := func(path string, flags int) *os.File {
+		f, err := os.OpenFile(path, flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsealed, err := unix.MemfdCreate("unsealed", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writable := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(writable, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		at   int
+		file *os.File
+		want string
+	}{
+		{0, open("/dev/null", os.O_RDONLY), "standard input): is a terminal or another character device"},
+		{0, open("/", os.O_RDONLY), "is a directory"},
+		{0, open("/etc/passwd", unix.O_PATH), "other access"},
+		{0, os.NewFile(uintptr(pair[0]), "socket"), "is a socket"},
+		{1, os.NewFile(uintptr(pair[1]), "socket"), "is a socket"},
+		{1, open("/etc/passwd", os.O_RDONLY), "standard output): is opened for other access"},
+		{3, open("/etc/passwd", os.O_RDONLY), "control in): is a regular file"},
+		{7, open("/dev/zero", os.O_RDONLY), "is device 1:5"},
+		{8, open(writable, os.O_RDWR), "image): is opened for other access"},
+		{9, os.NewFile(uintptr(unsealed), "memfd"), "guest memory): is not a memfd sealed"},
+	} {
+		files, control, status, err := goodFiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[c.at] = c.file
+		kernel := open("/proc/self/exe", os.O_RDONLY)
+		_, err = Start(Spec{Kernel: kernel, Files: files})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("descriptor %d: %v, want %q", c.at, err, c.want)
+		}
+		for _, f := range append(files[:], control, status, kernel) {
+			f.Close()
+		}
+	}
+}
+
+// TestBadKernel: what cannot be executed is an error that says what to do.
+func TestBadKernel(t *testing.T) {
+	kernel, err := SealedExecutable("kernel", []byte("not a program"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kernel.Close()
+	if _, err := begin(Spec{Kernel: kernel}); err == nil || !strings.Contains(err.Error(), "not a program for this machine") {
+		t.Error(err)
+	}
+	private := filepath.Join(t.TempDir(), "kernel")
+	if err := os.WriteFile(private, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := begin(Spec{Kernel: f}); err == nil || !strings.Contains(err.Error(), "must be able to execute") {
+		t.Error(err)
+	}
+}
+
+// TestSealedExecutable: the kernel runs from memory, and nobody can change it.
+func TestSealedExecutable(t *testing.T) {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := SealedExecutable(Name, self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kernel.Close()
+	s, err := begin(Spec{Kernel: kernel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.enclose(0)
+	if err != nil || r.Err != "" {
+		t.Fatal(err, r.Err)
+	}
+	s.end()
+	if _, err := unix.FcntlInt(kernel.Fd(), unix.F_ADD_SEALS, 0); !errors.Is(err, unix.EPERM) {
+		t.Errorf("adding a seal: %v", err)
+	}
+	if f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", kernel.Fd()), os.O_RDWR, 0); err == nil {
+		if _, err := f.Write([]byte{0}); !errors.Is(err, unix.EPERM) {
+			t.Errorf("writing to it: %v", err)
+		}
+		f.Close()
+	}
+}
