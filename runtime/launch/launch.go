@@ -168,7 +168,10 @@ func startForbidding(spec *Spec) (*os.Process, Layers, error) {
 
 // start makes the process in the given namespaces.
 func start(spec *Spec, set Layers, caps uint64) (*os.Process, error) {
-	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	sys := &syscall.SysProcAttr{
+		Setsid:    true, // out of reach of the terminal, and of the signals it sends to its foreground
+		Pdeathsig: syscall.SIGKILL,
+	}
 	for _, ns := range namespaces {
 		if set&ns.layer != 0 {
 			sys.Cloneflags |= ns.flag
