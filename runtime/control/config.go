@@ -28,10 +28,12 @@ type Config struct {
 	CacheBytes int64  // the part of it, from 0, that is the buffer cache's
 	Memory     int64  // most that guests may have, in bytes
 
-	CPUs        int64    // processors the sandbox may use at once
-	HostThreads int64    // host threads for guests; 0: chosen by the machine
-	Hostname    string   // what uname tells
-	Missing     []string // layers of protection that the host does not offer
+	CPUs        int64  // processors the sandbox may use at once
+	HostThreads int64  // host threads for guests; 0: chosen by the machine
+	Hostname    string // what uname tells
+
+	// Layers of package launch: those in force from the start, and those without which the sandbox must not run.
+	Started, Require uint32
 
 	Terminal [3]bool // stdin, stdout, stderr are a terminal at the other end
 	Rows     int64   // the terminal's size in characters
@@ -58,7 +60,8 @@ func (c *Config) fields(x codec) {
 	x.number(&c.CPUs)
 	x.number(&c.HostThreads)
 	x.text(&c.Hostname)
-	x.list(&c.Missing)
+	x.word(&c.Started)
+	x.word(&c.Require)
 	for i := range c.Terminal {
 		x.flag(&c.Terminal[i])
 	}

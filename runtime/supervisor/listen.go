@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pinhole/runtime/control"
+	"pinhole/runtime/launch"
 )
 
 // told is what the sandbox said of itself. It may be lies; nothing but messages and the exit status
@@ -42,7 +43,14 @@ func (r *sandbox) listen() {
 func (t *told) frame(r *sandbox, f control.Frame) {
 	switch f.Kind {
 	case control.Running:
-		r.running.Store(true)
+		if r.running.Swap(true) {
+			t.odd++
+			break
+		}
+		// A cgroup is rarely to be had by a user who has not been given one: not worth a line at every start.
+		if missing := launch.AllLayers &^ (launch.Layers(f.Value) | launch.ControlGroup); missing != 0 {
+			fmt.Fprintf(r.spec.Messages, "pinhole: this host does not offer all protections around the lock; missing: %s\n", missing)
+		}
 	case control.Exited:
 		if !t.ended {
 			t.ended, t.status = true, int(f.Value&0xff)

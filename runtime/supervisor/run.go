@@ -13,11 +13,14 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"pinhole/blockdev"
 	"pinhole/runtime/control"
+	"pinhole/runtime/launch"
+	"pinhole/runtime/seccomp"
 )
 
 // Exit statuses of pinhole itself, as a shell has them. A program that signal N ended has 128+N.
@@ -62,10 +65,10 @@ type sandbox struct {
 	spec  Spec
 	stdio *stdio
 	disk  disk
-	child [descriptors]*os.File // what it is born with, by descriptor number
-	toIt  *os.File              // control pipe, write end
-	from  *os.File              // control pipe, read end
-	proc  *process
+	child [seccomp.Descriptors]*os.File // what it is born with, by descriptor number
+	toIt  *os.File                      // control pipe, write end
+	from  *os.File                      // control pipe, read end
+	proc  *launch.Process
 	told  told
 
 	signals  chan os.Signal
@@ -73,8 +76,9 @@ type sandbox struct {
 	killedBy atomic.Int32 // the signal that came before that and ended the sandbox
 }
 
-// descriptors is how many descriptors a sandbox is born with.
-const descriptors = 11
+// kernelMemory is what the host may spend on the sandbox process besides its program's memory and its
+// cache, in bytes: the kernel in it, page tables, and pages of the image it brought in.
+const kernelMemory = 256 << 20
 
 // prepare opens everything.
 func prepare(s Spec) (*sandbox, error) {
@@ -92,35 +96,35 @@ func prepare(s Spec) (*sandbox, error) {
 	c.Trace = s.Trace != nil
 
 	copy(r.child[:3], r.stdio.child[:])
-	if r.child[3], r.toIt, err = pipe(); err != nil {
+	if r.child[seccomp.ControlIn], r.toIt, err = pipe(); err != nil {
 		return nil, err
 	}
-	if r.from, r.child[4], err = pipe(); err != nil {
+	if r.from, r.child[seccomp.ControlOut], err = pipe(); err != nil {
 		return nil, err
 	}
-	for i := 5; i <= 6; i++ {
+	for _, i := range []int{seccomp.DoorbellIn, seccomp.DoorbellOut} {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 		if err != nil {
 			return nil, fmt.Errorf("making an eventfd: %w", err)
 		}
 		r.child[i] = os.NewFile(uintptr(fd), "doorbell")
 	}
-	if r.child[7], err = os.Open("/dev/urandom"); err != nil {
+	if r.child[seccomp.Entropy], err = os.Open("/dev/urandom"); err != nil {
 		return nil, fmt.Errorf("opening the entropy source: %w", err)
 	}
-	if r.child[8], err = s.Image.reader(); err != nil {
+	if r.child[seccomp.Image], err = s.Image.reader(); err != nil {
 		return nil, err
 	}
 	ram, err := sealedMemory("ram", c.RAMBytes)
 	if err != nil {
 		return nil, err
 	}
-	r.child[9] = os.NewFile(uintptr(ram), "ram")
+	r.child[seccomp.RAM] = os.NewFile(uintptr(ram), "ram")
 	ring, err := sealedMemory("ring", blockdev.RingBytes)
 	if err != nil {
 		return nil, err
 	}
-	r.child[10] = os.NewFile(uintptr(ring), "ring")
+	r.child[seccomp.Ring] = os.NewFile(uintptr(ring), "ring")
 	return r, r.prepareDisk()
 }
 
@@ -129,11 +133,11 @@ func pageUp(n int64) int64 { return (n + blockdev.PageSize - 1) &^ (blockdev.Pag
 // prepareDisk maps what the disk service shares with the sandbox.
 func (r *sandbox) prepareDisk() error {
 	fd := func(i int) int { return int(r.child[i].Fd()) }
-	shared, err := unix.Mmap(fd(10), 0, blockdev.RingBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	shared, err := unix.Mmap(fd(seccomp.Ring), 0, blockdev.RingBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return fmt.Errorf("mapping the ring: %w", err)
 	}
-	ram, err := unix.Mmap(fd(9), 0, int(r.spec.Config.RAMBytes), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	ram, err := unix.Mmap(fd(seccomp.RAM), 0, int(r.spec.Config.RAMBytes), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
 		return fmt.Errorf("mapping %d bytes of memory: %w", r.spec.Config.RAMBytes, err)
 	}
@@ -145,19 +149,30 @@ func (r *sandbox) prepareDisk() error {
 	if !r.spec.Image.readOnly {
 		d.writable = uint64(r.spec.Image.size)
 	}
-	d.ram, d.ramFD, d.in, d.out = ram, fd(9), fd(6), fd(5)
+	d.ram, d.ramFD, d.in, d.out = ram, fd(seccomp.RAM), fd(seccomp.DoorbellOut), fd(seccomp.DoorbellIn)
 	return nil
 }
 
 // launch starts the sandbox process and the services for it.
 func (r *sandbox) launch() error {
 	var err error
-	if r.proc, err = start(r.spec.Kernel, r.child[:], r.spec.RequireLayers); err != nil {
+	c := &r.spec.Config
+	var require launch.Layers
+	if r.spec.RequireLayers {
+		require = launch.AllLayers
+	}
+	r.proc, err = launch.Start(launch.Spec{
+		Kernel:  r.spec.Kernel,
+		Files:   r.child,
+		Memory:  c.RAMBytes + kernelMemory,
+		Require: require,
+	})
+	if err != nil {
 		return err
 	}
-	r.spec.Config.Missing = r.proc.missing
+	c.Started, c.Require = uint32(r.proc.Layers), uint32(require)
 	r.stdio.closeChild()
-	for _, i := range []int{3, 4, 7, 8, 10} { // the disk service keeps the others
+	for _, i := range []int{seccomp.ControlIn, seccomp.ControlOut, seccomp.Entropy, seccomp.Image, seccomp.Ring} { // the disk service keeps the others
 		r.child[i].Close()
 	}
 	r.disk.start()
@@ -173,8 +188,12 @@ func (r *sandbox) launch() error {
 // wait returns when the sandbox has ended and everything it said is out.
 func (r *sandbox) wait() (status int) {
 	r.listen()
-	state := r.proc.wait()
+	state, err := r.proc.Wait()
 	r.stdio.done.Wait()
 	r.disk.stop()
-	return r.verdict(state)
+	if err != nil {
+		fmt.Fprintf(r.spec.Messages, "pinhole: waiting for the sandbox: %v\n", err)
+		return ExitBug
+	}
+	return r.verdict(unix.WaitStatus(state.Sys().(syscall.WaitStatus)))
 }

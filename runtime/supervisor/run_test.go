@@ -42,7 +42,7 @@ func playSandbox() {
 		os.Exit(0)
 	}
 	if c.Program != "slow start" {
-		send(control.Frame{Kind: control.Running})
+		send(control.Frame{Kind: control.Running, Value: ^uint64(0)})
 	}
 	switch c.Program {
 	case "exit":
@@ -61,9 +61,6 @@ func playSandbox() {
 		}
 	case "die":
 		os.Exit(2)
-	case "killed":
-		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
 	case "sigsys":
 		runtime.LockOSThread()
 		unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -193,7 +190,6 @@ func TestRun(t *testing.T) {
 		{"write", outcome{}},
 		{"die", outcome{Status: 70, Messages: "pinhole: the sandbox ended without a word (exit status 2): a fault of Pinhole's kernel, or the program's writing into it. What was synced to the image is safe\n"}},
 		{"bug", outcome{Status: 70, Messages: "panic: out of cheese\npinhole: this is a bug of Pinhole's kernel, or the program wrote into the kernel's memory. What was synced to the image is safe\n"}},
-		{"killed", outcome{Status: 137, Messages: "pinhole: the sandbox was killed (SIGKILL): by somebody on the host, or by the host for want of memory. What was synced to the image is safe\n"}},
 		{"sigsys", outcome{Status: 159, Messages: "pinhole: the sandbox was killed by its lock (SIGSYS): it attempted a forbidden host call\n"}},
 		{"forge", outcome{Messages: "pinhole: refused 100 malformed disk requests of the sandbox: its kernel is broken or was taken over\n"}},
 	} {
@@ -238,6 +234,31 @@ func TestRunSignal(t *testing.T) {
 				t.Errorf("got %+v, want %+v", o, want)
 			}
 		})
+	}
+}
+
+// Somebody on the host kills the sandbox.
+func TestRunKilled(t *testing.T) {
+	r, w, err := pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		r.Read(make([]byte, 10)) // it is ready
+		tasks, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, task := range tasks {
+			var child int
+			b, _ := os.ReadFile(task)
+			fmt.Sscan(string(b), &child)
+			if child != 0 {
+				syscall.Kill(child, syscall.SIGKILL)
+			}
+		}
+	}()
+	want := outcome{Status: 137, Messages: "pinhole: the sandbox was killed (SIGKILL): by somebody on the host, or by the host for want of memory. What was synced to the image is safe\n"}
+	if d := cmp.Diff(want, play(t, "wait", func(s *Spec) { s.Stdout = w })); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
 	}
 }
 

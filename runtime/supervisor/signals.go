@@ -34,7 +34,7 @@ func (r *sandbox) relaySignals() {
 			f = control.Frame{Kind: control.Window, Value: uint64(rows)<<32 | uint64(uint32(cols))}
 		case !r.running.Load():
 			r.killedBy.Store(int32(n))
-			r.proc.kill()
+			r.proc.Kill()
 			return
 		}
 		b = f.Append(b[:0])

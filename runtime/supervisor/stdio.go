@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"pinhole/runtime/launch"
 )
 
 // stdio are the sandbox's three standard descriptors. Regular files and pipes are handed
@@ -24,7 +26,7 @@ type stdio struct {
 func newStdio(host [3]*os.File) (*stdio, error) {
 	s := &stdio{}
 	for i, f := range host {
-		direct, terminal, err := classify(f)
+		direct, terminal, err := classify(i, f)
 		if err != nil {
 			s.closeChild()
 			return nil, fmt.Errorf("standard %s: %w", [...]string{"input", "output", "error"}[i], err)
@@ -61,25 +63,19 @@ func pipe() (r, w *os.File, err error) {
 	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
 }
 
-// classify tells whether f may be handed to the sandbox as it is, and whether it is a terminal.
-func classify(f *os.File) (direct, terminal bool, err error) {
+// classify tells whether f may be handed to the sandbox as its descriptor i, and whether it is
+// a terminal.
+func classify(i int, f *os.File) (direct, terminal bool, err error) {
 	fd := int(f.Fd())
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		return false, true, nil
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
 		return false, false, err
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return true, false, nil
-	case unix.S_IFIFO:
-		// The sandbox cannot poll: a description that somebody made non-blocking needs the relay.
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-		return flags&unix.O_NONBLOCK == 0, false, err
-	case unix.S_IFCHR:
-		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-		return false, err == nil, nil
-	}
-	return false, false, nil
+	// The sandbox cannot poll: a description that somebody made non-blocking needs the relay.
+	return flags&unix.O_NONBLOCK == 0 && launch.CheckDescriptor(i, fd) == nil, false, nil
 }
 
 // start begins to relay, once the sandbox has its ends.
