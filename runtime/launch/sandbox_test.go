@@ -233,4 +233,3 @@ func (s *session) enclose(require Layers) (report, error) {
 	err = json.NewDecoder(s.status).Decode(&r)
 	return r, err
 }
-
