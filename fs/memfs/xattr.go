@@ -21,6 +21,9 @@ func xattrCost(name string, value []byte) int64 { return nameCost + int64(len(na
 
 // xattrName checks a name: one of the classes that Linux has, and something behind it.
 func (n *node) xattrName(name string) abi.Errno {
+	if name == "" || len(name) > xattrNameMax {
+		return abi.ERANGE
+	}
 	class, rest, _ := strings.Cut(name, ".")
 	switch class {
 	case "user":
@@ -31,11 +34,8 @@ func (n *node) xattrName(name string) abi.Errno {
 	default:
 		return abi.EOPNOTSUPP
 	}
-	switch {
-	case rest == "":
+	if rest == "" {
 		return abi.EINVAL
-	case len(name) > xattrNameMax:
-		return abi.ERANGE
 	}
 	return 0
 }

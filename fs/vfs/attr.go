@@ -121,7 +121,7 @@ func (d *Dentry) SetAttr(c *Context, s *SetAttr) abi.Errno {
 		}
 	}
 	if set.Mask&(SetUID|SetGID) != 0 && d.typ != abi.S_IFDIR {
-		mode = dropPrivileges(mode)
+		mode = c.dropPrivileges(mode, a.GID)
 	}
 	if mode != a.Mode&0o7777 {
 		set.Mask |= SetMode
@@ -171,9 +171,13 @@ func (ns *Namespace) resize(c *Context, d *Dentry, size int64) abi.Errno {
 		return abi.EROFS
 	}
 	s := SetAttr{Mask: SetSize, Size: size}
-	if mode := d.node.Mode() & 0o7777; c.UID != 0 && dropPrivileges(mode) != mode {
+	mode, e := d.privileges(c)
+	if e != 0 {
+		return e
+	}
+	if mode >= 0 {
 		s.Mask |= SetMode
-		s.Mode = dropPrivileges(mode)
+		s.Mode = uint32(mode)
 	}
 	return d.node.SetAttr(&s)
 }
@@ -181,21 +185,35 @@ func (ns *Namespace) resize(c *Context, d *Dentry, size int64) abi.Errno {
 // DropPrivileges takes the setuid and setgid bits off a regular file before c writes to it. It
 // is for the file layer, at each write; without such bits it costs next to nothing.
 func (d *Dentry) DropPrivileges(c *Context) abi.Errno {
-	mode := d.node.Mode()
-	if mode&(abi.S_ISUID|abi.S_ISGID) == 0 || c.UID == 0 || d.typ != abi.S_IFREG {
-		return 0
+	mode, e := d.privileges(c)
+	if e != 0 || mode < 0 {
+		return e
 	}
-	less := dropPrivileges(mode & 0o7777)
-	if less == mode&0o7777 {
-		return 0
-	}
-	return d.node.SetAttr(&SetAttr{Mask: SetMode, Mode: less})
+	return d.node.SetAttr(&SetAttr{Mask: SetMode, Mode: uint32(mode)})
 }
 
-// dropPrivileges clears setuid, and setgid where it is not the old mark of mandatory locking.
-func dropPrivileges(mode uint32) uint32 {
+// privileges returns the permission bits that a change of content by c leaves; -1: as they are.
+func (d *Dentry) privileges(c *Context) (int, abi.Errno) {
+	mode := d.node.Mode()
+	if mode&(abi.S_ISUID|abi.S_ISGID) == 0 || c.UID == 0 || d.typ != abi.S_IFREG {
+		return -1, 0
+	}
+	var a Attr
+	if e := d.node.Attr(&a); e != 0 {
+		return -1, e
+	}
+	less := c.dropPrivileges(a.Mode&0o7777, a.GID)
+	if less == a.Mode&0o7777 {
+		return -1, 0
+	}
+	return int(less), 0
+}
+
+// dropPrivileges clears setuid, and setgid unless it is only the old mark of mandatory locking,
+// set by somebody who may.
+func (c *Creds) dropPrivileges(mode, gid uint32) uint32 {
 	mode &^= abi.S_ISUID
-	if mode&abi.S_IXGRP != 0 {
+	if mode&abi.S_IXGRP != 0 || c.UID != 0 && !c.InGroup(gid) {
 		mode &^= abi.S_ISGID
 	}
 	return mode

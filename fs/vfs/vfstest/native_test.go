@@ -1,0 +1,391 @@
+package vfstest
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// native is a System on the host, below the directory root.
+type native struct {
+	root   string
+	cwd    int // descriptor
+	uid    uint32
+	gid    uint32
+	groups []uint32
+}
+
+func newNative(t *testing.T) *native {
+	if syscall.Geteuid() != 0 {
+		t.Skip("needs root: the suite changes owners and ids")
+	}
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Other users must get at it.
+	for dir := root; dir != "/"; dir = filepath.Dir(dir) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode&0o005 != 0o005 {
+			if err := syscall.Chmod(dir, st.Mode&0o7777|0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fd, err := syscall.Open(root, unix.O_PATH|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := syscall.Umask(0)
+	t.Cleanup(func() { syscall.Umask(old) })
+	return &native{root: root, cwd: fd}
+}
+
+func (n *native) Become(uid, gid uint32, groups []uint32) { n.uid, n.gid, n.groups = uid, gid, groups }
+func (n *native) Umask(mask uint32)                       { syscall.Umask(int(mask)) }
+
+func (n *native) Fork() System {
+	f := *n
+	f.cwd, _ = unix.FcntlInt(uintptr(n.cwd), unix.F_DUPFD_CLOEXEC, 0)
+	return &f
+}
+
+func (n *native) Close() { syscall.Close(n.cwd) }
+
+// do runs a call with the process's ids. They are a property of the thread.
+func (n *native) do(call func() error) abi.Errno {
+	if n.uid != 0 {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		groups := append([]uint32{0}, n.groups...)[1:]
+		setgroups(groups)
+		syscall.RawSyscall(syscall.SYS_SETFSGID, uintptr(n.gid), 0, 0)
+		syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(n.uid), 0, 0)
+		defer func() {
+			syscall.RawSyscall(syscall.SYS_SETFSUID, 0, 0, 0)
+			syscall.RawSyscall(syscall.SYS_SETFSGID, 0, 0, 0)
+			setgroups(nil)
+		}()
+	}
+	err := call()
+	for err == syscall.EINTR {
+		err = call()
+	}
+	if err == nil {
+		return 0
+	}
+	return abi.Errno(err.(syscall.Errno))
+}
+
+func setgroups(groups []uint32) {
+	syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
+}
+
+// path turns an absolute path of the test into the host's.
+func (n *native) path(p string) string {
+	if strings.HasPrefix(p, "/") {
+		return n.root + p
+	}
+	return p
+}
+
+// full is for calls that have no variant with a directory.
+func (n *native) full(p string) string {
+	if strings.HasPrefix(p, "/") || p == "" {
+		return n.path(p)
+	}
+	return "/proc/self/fd/" + strconv.Itoa(n.cwd) + "/" + p
+}
+
+func (n *native) Chdir(path string) abi.Errno {
+	fd := -1
+	e := n.do(func() (err error) {
+		fd, err = unix.Openat(n.cwd, n.path(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			// O_PATH wants no right on the directory, chdir search.
+			err = unix.Faccessat2(fd, "", unix.X_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
+		}
+		return err
+	})
+	if e == 0 {
+		syscall.Close(n.cwd)
+		n.cwd = fd
+	}
+	return e
+}
+
+func (n *native) Getcwd() (string, abi.Errno) {
+	buf := make([]byte, 8192)
+	k, err := syscall.Readlink("/proc/self/fd/"+strconv.Itoa(n.cwd), buf)
+	if err != nil {
+		return "", abi.Errno(err.(syscall.Errno))
+	}
+	p := strings.TrimPrefix(string(buf[:k]), n.root)
+	if p == "" {
+		p = "/"
+	}
+	if strings.HasSuffix(p, " (deleted)") {
+		return p, abi.ENOENT
+	}
+	return p, 0
+}
+
+func (n *native) Open(path string, flags int, mode uint32) (File, abi.Errno) {
+	fd := -1
+	e := n.do(func() (err error) {
+		fd, err = unix.Openat(n.cwd, n.path(path), flags|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
+		return err
+	})
+	if e != 0 {
+		return nil, e
+	}
+	return &nativeFile{n: n, fd: fd}, 0
+}
+
+func attr(st *unix.Stat_t, a *vfs.Attr) {
+	ts := func(t unix.Timespec) vfs.Timespec { return vfs.Timespec{Sec: t.Sec, Nsec: int32(t.Nsec)} }
+	*a = vfs.Attr{Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), UID: st.Uid, GID: st.Gid,
+		Rdev: st.Rdev, Size: st.Size, Blksize: int32(st.Blksize), Blocks: st.Blocks,
+		Atime: ts(st.Atim), Mtime: ts(st.Mtim), Ctime: ts(st.Ctim)}
+}
+
+func (n *native) Stat(path string, follow bool, a *vfs.Attr) abi.Errno {
+	var st unix.Stat_t
+	e := n.do(func() error { return unix.Fstatat(n.cwd, n.path(path), &st, atFlags(follow)) })
+	attr(&st, a)
+	return e
+}
+
+func (n *native) Access(path string, mode uint32) abi.Errno {
+	return n.do(func() error { return unix.Faccessat2(n.cwd, n.path(path), mode, unix.AT_EACCESS) })
+}
+
+func (n *native) Readlink(path string) (string, abi.Errno) {
+	buf := make([]byte, 8192)
+	k := 0
+	e := n.do(func() (err error) {
+		k, err = unix.Readlinkat(n.cwd, n.path(path), buf)
+		return err
+	})
+	return strings.TrimPrefix(string(buf[:max(k, 0)]), n.root), e
+}
+
+func (n *native) Mkdir(path string, mode uint32) abi.Errno {
+	return n.do(func() error { return unix.Mkdirat(n.cwd, n.path(path), mode) })
+}
+
+func (n *native) Mknod(path string, mode uint32, dev uint64) abi.Errno {
+	return n.do(func() error { return unix.Mknodat(n.cwd, n.path(path), mode, int(dev)) })
+}
+
+func (n *native) Symlink(target, path string) abi.Errno {
+	return n.do(func() error { return unix.Symlinkat(n.path(target), n.cwd, n.path(path)) })
+}
+
+func (n *native) Link(old, new string, follow bool) abi.Errno {
+	flags := 0
+	if follow {
+		flags = unix.AT_SYMLINK_FOLLOW
+	}
+	return n.do(func() error { return unix.Linkat(n.cwd, n.path(old), n.cwd, n.path(new), flags) })
+}
+
+func (n *native) Unlink(path string) abi.Errno {
+	return n.do(func() error { return unix.Unlinkat(n.cwd, n.path(path), 0) })
+}
+
+func (n *native) Rmdir(path string) abi.Errno {
+	return n.do(func() error { return unix.Unlinkat(n.cwd, n.path(path), unix.AT_REMOVEDIR) })
+}
+
+func (n *native) Rename(old, new string, flags uint32) abi.Errno {
+	return n.do(func() error {
+		return unix.Renameat2(n.cwd, n.path(old), n.cwd, n.path(new), uint(flags))
+	})
+}
+
+func times(s *vfs.SetAttr) []unix.Timespec {
+	one := func(t vfs.Timespec, set, now uint32) unix.Timespec {
+		switch {
+		case s.Mask&now != 0:
+			return unix.Timespec{Nsec: unix.UTIME_NOW}
+		case s.Mask&set != 0:
+			return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
+		}
+		return unix.Timespec{Nsec: unix.UTIME_OMIT}
+	}
+	return []unix.Timespec{one(s.Atime, vfs.SetAtime, vfs.SetAtimeNow), one(s.Mtime, vfs.SetMtime, vfs.SetMtimeNow)}
+}
+
+func owner(s *vfs.SetAttr) (uid, gid int) {
+	uid, gid = -1, -1
+	if s.Mask&vfs.SetUID != 0 {
+		uid = int(s.UID)
+	}
+	if s.Mask&vfs.SetGID != 0 {
+		gid = int(s.GID)
+	}
+	return uid, gid
+}
+
+func (n *native) SetAttr(path string, follow bool, s *vfs.SetAttr) abi.Errno {
+	return n.do(func() error {
+		switch {
+		case s.Mask&vfs.SetMode != 0:
+			return unix.Fchmodat(n.cwd, n.path(path), s.Mode, atFlags(follow))
+		case s.Mask&(vfs.SetUID|vfs.SetGID) != 0:
+			uid, gid := owner(s)
+			return unix.Fchownat(n.cwd, n.path(path), uid, gid, atFlags(follow))
+		}
+		return unix.UtimesNanoAt(n.cwd, n.path(path), times(s), atFlags(follow))
+	})
+}
+
+func (n *native) Truncate(path string, size int64) abi.Errno {
+	return n.do(func() error { return unix.Truncate(n.full(path), size) })
+}
+
+func (n *native) Getxattr(path, name string) (string, abi.Errno) {
+	buf := make([]byte, 65536)
+	k := 0
+	e := n.do(func() (err error) {
+		k, err = unix.Getxattr(n.full(path), name, buf)
+		return err
+	})
+	return string(buf[:max(k, 0)]), e
+}
+
+func (n *native) Setxattr(path, name, value string, flags uint32) abi.Errno {
+	return n.do(func() error { return unix.Setxattr(n.full(path), name, []byte(value), int(flags)) })
+}
+
+func (n *native) Listxattr(path string) ([]string, abi.Errno) {
+	buf := make([]byte, 65536)
+	k := 0
+	e := n.do(func() (err error) {
+		k, err = unix.Listxattr(n.full(path), buf)
+		return err
+	})
+	names := strings.FieldsFunc(string(buf[:max(k, 0)]), func(r rune) bool { return r == 0 })
+	return names, e
+}
+
+func (n *native) Removexattr(path, name string) abi.Errno {
+	return n.do(func() error { return unix.Removexattr(n.full(path), name) })
+}
+
+func (n *native) Sync() abi.Errno {
+	return n.do(func() error {
+		fd, err := unix.Open(n.root, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Syncfs(fd)
+			unix.Close(fd)
+		}
+		return err
+	})
+}
+
+// nativeFile is an open descriptor.
+type nativeFile struct {
+	n  *native
+	fd int
+}
+
+func (f *nativeFile) Close() { syscall.Close(f.fd) }
+
+func (f *nativeFile) count(call func() (int, error)) (k int, e abi.Errno) {
+	e = f.n.do(func() (err error) {
+		k, err = call()
+		return err
+	})
+	return max(k, 0), e
+}
+
+func (f *nativeFile) Read(p []byte) (int, abi.Errno) {
+	return f.count(func() (int, error) { return syscall.Read(f.fd, p) })
+}
+
+func (f *nativeFile) Write(p []byte) (int, abi.Errno) {
+	return f.count(func() (int, error) { return syscall.Write(f.fd, p) })
+}
+
+func (f *nativeFile) Pread(p []byte, off int64) (int, abi.Errno) {
+	return f.count(func() (int, error) { return syscall.Pread(f.fd, p, off) })
+}
+
+func (f *nativeFile) Pwrite(p []byte, off int64) (int, abi.Errno) {
+	return f.count(func() (int, error) { return syscall.Pwrite(f.fd, p, off) })
+}
+
+func (f *nativeFile) Lseek(off int64, whence int) (int64, abi.Errno) {
+	e := f.n.do(func() (err error) {
+		off, err = unix.Seek(f.fd, off, whence)
+		return err
+	})
+	return off, e
+}
+
+func (f *nativeFile) Truncate(size int64) abi.Errno {
+	return f.n.do(func() error { return syscall.Ftruncate(f.fd, size) })
+}
+
+func (f *nativeFile) Allocate(mode uint32, off, n int64) abi.Errno {
+	return f.n.do(func() error { return syscall.Fallocate(f.fd, mode, off, n) })
+}
+
+func (f *nativeFile) Sync() abi.Errno { return f.n.do(func() error { return syscall.Fsync(f.fd) }) }
+
+func (f *nativeFile) Stat(a *vfs.Attr) abi.Errno {
+	var st unix.Stat_t
+	e := f.n.do(func() error { return unix.Fstat(f.fd, &st) })
+	attr(&st, a)
+	return e
+}
+
+func (f *nativeFile) SetAttr(s *vfs.SetAttr) abi.Errno {
+	return f.n.do(func() error {
+		switch {
+		case s.Mask&vfs.SetMode != 0:
+			return unix.Fchmod(f.fd, s.Mode)
+		case s.Mask&(vfs.SetUID|vfs.SetGID) != 0:
+			uid, gid := owner(s)
+			return unix.Fchown(f.fd, uid, gid)
+		}
+		return unix.UtimesNanoAt(f.fd, "", times(s), unix.AT_EMPTY_PATH)
+	})
+}
+
+func (f *nativeFile) ReadDir(room int) ([]vfs.DirEntry, abi.Errno) {
+	// A buffer that holds about as many; at least one of any length.
+	buf := make([]byte, 280+room*24)
+	k, e := f.count(func() (int, error) { return unix.Getdents(f.fd, buf) })
+	var list []vfs.DirEntry
+	for buf = buf[:k]; len(buf) > 0; {
+		reclen := binary.LittleEndian.Uint16(buf[16:])
+		name, _, _ := strings.Cut(string(buf[19:reclen]), "\x00")
+		list = append(list, vfs.DirEntry{
+			Ino:    binary.LittleEndian.Uint64(buf),
+			Cookie: int64(binary.LittleEndian.Uint64(buf[8:])),
+			Type:   buf[18],
+			Name:   name,
+		})
+		buf = buf[reclen:]
+	}
+	return list, e
+}
