@@ -54,12 +54,7 @@ func run(args []string) int {
 		args = append(args[1:len(args):len(args)], "--help")
 	}
 	var c cli
-	parser, err := kong.New(&c,
-		kong.Name("pinhole"),
-		kong.Description(description),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"memory": defaultMemory},
-	)
+	parser, err := newParser(&c)
 	if err != nil {
 		panic(err) // the struct tags are wrong
 	}
@@ -77,6 +72,15 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
 	return 1
+}
+
+func newParser(c *cli) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("pinhole"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Vars{"memory": defaultMemory},
+	)
 }
 
 // verbatim are the commands that parse their own arguments.

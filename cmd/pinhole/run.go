@@ -34,7 +34,20 @@ type runCmd struct {
 
 // Help is shown below the options.
 func (runCmd) Help() string {
-	return `Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
+	return `Usage: pinhole run [FLAG]... COMMAND [ARGUMENT]...
+
+Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
+}
+
+// AfterApply implements kong's hook: what is taken for the command may be a misspelt flag.
+func (c *runCmd) AfterApply() error {
+	switch first := c.Command[0]; {
+	case first == "--" && len(c.Command) > 1:
+		c.Command = c.Command[1:]
+	case strings.HasPrefix(first, "-"):
+		return fmt.Errorf("unknown flag %s", first)
+	}
+	return nil
 }
 
 // Run implements the command.
