@@ -121,7 +121,7 @@ func (d *RingDevice) ReadAt(p []byte, off int64) error {
 	if off < 0 || off > d.Size() || int64(len(p)) > d.Size()-off {
 		return fmt.Errorf("read of %d bytes at %d: beyond the device's %d bytes", len(p), off, d.Size())
 	}
-	if n := d.copyFrom(p, d.image[off:]); n < len(p) {
+	if n := d.copyFrom(p, d.image[off:off+int64(len(p))]); n < len(p) {
 		return fmt.Errorf("read of %d bytes at %d: the image failed at %d: %w", len(p), off, off+int64(n), errHostIO)
 	}
 	return nil
