@@ -127,3 +127,34 @@ func muslCalls(in *input) ([]byte, error) {
 	}
 	return p.Bytes(), nil
 }
+
+// nativeCalls makes the tables by which calls are answered on the host itself, for programs that a
+// configure script runs: Linux's number for each call that has the same arguments there, and
+// which of Linux's numbers the ABI answers.
+func nativeCalls(in *input) ([]byte, error) {
+	p := &page{}
+	p.f("/* %s */\n\n", generated)
+	p.f("#define TOP %d\n\n", in.Top())
+	p.f("/* Linux's number plus one for a call with the same arguments, else 0. */\nconst unsigned short same[TOP] = {\n")
+	numbers := map[string]int{}
+	for _, l := range in.linux {
+		numbers[l.Name] = l.Number
+	}
+	for _, c := range in.Calls {
+		for _, m := range c.Linux {
+			if m.Same() {
+				p.f("\t[%d] = %d + 1, /* %s */\n", c.Number, numbers[m.Linux], c.Name)
+				break
+			}
+		}
+	}
+	top := in.linux[len(in.linux)-1].Number + 1
+	p.f("};\n\n#define LINUX_TOP %d\n\n/* Whether the ABI answers a Linux call. */\nconst unsigned char known[LINUX_TOP] = {\n", top)
+	for _, l := range in.linux {
+		if len(in.mapping[l.Name]) > 0 {
+			p.f("\t[%d] = 1, /* %s */\n", l.Number, l.Name)
+		}
+	}
+	p.f("};\n")
+	return p.Bytes(), nil
+}

@@ -71,7 +71,8 @@ var outputs = []struct {
 	{"abi/reference.md", reference},
 	{"emu/zdispatch.go", goDispatch},
 	{"shim/include/pinhole.h", cHeader},
-	{"shim/libc/arch/x86_64/bits/syscall.h.in", muslCalls},
+	{"shim/libc/overlay/arch/x86_64/bits/syscall.h.in", muslCalls},
+	{"shim/libc/native/zcalls.h", nativeCalls},
 }
 
 func run(root string, check, partial bool) error {
