@@ -1,0 +1,71 @@
+package emu
+
+import (
+	"pinhole/abi"
+	"pinhole/emu/guest"
+	"pinhole/fs/vfs"
+)
+
+// listing is a getdents64 under way.
+type listing struct {
+	addr  abi.Addr // where the next record goes
+	left  int      // room there
+	done  int      // bytes written
+	next  int64    // cookie behind the last record
+	errno abi.Errno
+}
+
+// dirRead is getdents64(2).
+func (t *Task) dirRead(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
+	d, errno := t.file(fd)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer d.unref()
+	if d.kind() != abi.S_IFDIR {
+		return 0, abi.ENOTDIR
+	}
+	// The size is an unsigned int in Linux.
+	size := int(min(uint64(uint32(n)), maxCount))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dentry.Removed() {
+		return 0, abi.ENOENT
+	}
+	t.list = listing{addr: buf, left: size, next: d.pos}
+	if t.emit == nil {
+		t.emit = t.emitEntry
+	}
+	errno = t.kernel.ns.ReadDir(d.dentry, d.pos, t.emit)
+	d.pos = t.list.next
+	if t.list.done > 0 {
+		return uint64(t.list.done), 0
+	}
+	if errno == 0 {
+		errno = t.list.errno
+	}
+	return 0, errno
+}
+
+// emitEntry writes one record; false: it has no room, or the guest's memory has ended.
+func (t *Task) emitEntry(e *vfs.DirEntry) bool {
+	l := &t.list
+	if len(e.Name) > abi.NAME_MAX { // a file system that breaks its contract
+		l.errno = abi.EIO
+		return false
+	}
+	if abi.DirentLen(len(e.Name)) > l.left {
+		l.errno = abi.EINVAL
+		return false
+	}
+	n := abi.PutDirent(t.record[:], e.Ino, e.Cookie, e.Type, e.Name)
+	if guest.CopyOut(l.addr, t.record[:n]) < n {
+		l.errno = abi.EFAULT
+		return false
+	}
+	l.addr += abi.Addr(n)
+	l.left -= n
+	l.done += n
+	l.next = e.Cookie
+	return true
+}

@@ -1,0 +1,430 @@
+package emu
+
+import (
+	"encoding/binary"
+	"strconv"
+	"sync"
+
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+const (
+	pipeCapacity    = 64 << 10 // of a new pipe
+	pipeSmall       = 8 << 10  // of a new pipe when there are too many
+	pipeMaxCapacity = 1 << 20  // that F_SETPIPE_SZ gives (Linux's fs.pipe-max-size)
+	pipeAllMax      = 64 << 20 // of all pipes together, before new ones are small and none grows; at twice that there are no new ones
+	pipeFirst       = 4 << 10  // first allocation of a buffer; it doubles as content needs it
+)
+
+// pipe is a bounded queue of bytes between descriptions that write and descriptions that read:
+// what pipe(2) makes, and what stands behind a FIFO.
+type pipe struct {
+	mu   sync.Mutex
+	buf  []byte // a ring; its length is a power of two
+	head int    // index of the first byte
+	n    int    // bytes in it
+	cap  int    // n never exceeds it
+
+	// Descriptions that read and that write; each wants the other kind to exist. The opened
+	// ones count all there have ever been, for FIFOs.
+	readers, writers             int
+	readersOpened, writersOpened uint64
+
+	// Waiters: who wants to read or to write, who waits in poll for anything, and who has
+	// opened a FIFO and waits for the other side.
+	forData, forRoom, forAny, forPeer waitQueue
+}
+
+// chargePipe counts capacity against what all pipes may have together.
+func (k *Kernel) chargePipe(n int) { k.io.pipeBytes.Add(int64(n)) }
+
+// newPipe returns a pipe that nobody has open, or nil: there are too many.
+func (k *Kernel) newPipe() *pipe {
+	p := &pipe{cap: pipeCapacity}
+	switch all := k.io.pipeBytes.Load(); {
+	case all+pipeSmall > 2*pipeAllMax:
+		return nil
+	case all+pipeCapacity > pipeAllMax:
+		p.cap = pipeSmall
+	}
+	k.chargePipe(p.cap)
+	return p
+}
+
+// discard is called when nobody has the pipe open any more.
+func (p *pipe) discard(k *Kernel) {
+	k.chargePipe(-p.cap)
+}
+
+func (p *pipe) capacity() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cap
+}
+
+// setCapacity is F_SETPIPE_SZ: the next power of two from a page on.
+func (p *pipe) setCapacity(k *Kernel, want uint64, root bool) (uint64, abi.Errno) {
+	size := uint64(uint32(want))
+	if size > 1<<31 {
+		return 0, abi.EINVAL
+	}
+	n := pipeFirst
+	for uint64(n) < size {
+		n *= 2
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n > p.cap && (n > pipeMaxCapacity || k.io.pipeBytes.Load()+int64(n-p.cap) > pipeAllMax) {
+		return 0, abi.EPERM
+	}
+	if n < p.n {
+		return 0, abi.EBUSY
+	}
+	k.chargePipe(n - p.cap)
+	p.cap = n
+	if len(p.buf) > n {
+		p.resize(n)
+	}
+	p.forRoom.wakeAll()
+	p.forAny.wakeAll()
+	return uint64(n), 0
+}
+
+// resize gives the content a buffer of n bytes, n at least what is in it. The caller holds mu.
+func (p *pipe) resize(n int) {
+	buf := make([]byte, n)
+	for at := 0; at < p.n; {
+		at += copy(buf[at:], p.run(at))
+	}
+	p.buf, p.head = buf, 0
+}
+
+// run returns the content from offset at as far as it lies in one piece.
+func (p *pipe) run(at int) []byte {
+	from := (p.head + at) & (len(p.buf) - 1)
+	return p.buf[from:min(len(p.buf), from+p.n-at)]
+}
+
+// room returns free space of at most n bytes behind the content, as far as it lies in one piece.
+func (p *pipe) room(n int) []byte {
+	if p.n+n > len(p.buf) {
+		size := max(len(p.buf), pipeFirst)
+		for size < p.n+n {
+			size *= 2
+		}
+		if size > len(p.buf) {
+			p.resize(size)
+		}
+	}
+	from := (p.head + p.n) & (len(p.buf) - 1)
+	return p.buf[from:min(len(p.buf), from+n)]
+}
+
+// take moves at most n bytes to dst. The caller holds mu.
+func (p *pipe) take(n int, dst vfs.Dest) (int, abi.Errno) {
+	done := 0
+	for done < n && p.n > 0 {
+		piece := p.run(0)
+		piece = piece[:min(len(piece), n-done)]
+		m, errno := dst.Put(piece)
+		p.head = (p.head + m) & (len(p.buf) - 1)
+		p.n -= m
+		done += m
+		if errno != 0 {
+			return done, errno
+		}
+	}
+	if p.n == 0 {
+		p.head = 0 // the next message lies where this one was, in the cache
+	}
+	return done, 0
+}
+
+// put moves n bytes from src, for which there is room. The caller holds mu. whole: what an error cuts
+// short does not go into the pipe at all.
+func (p *pipe) put(n int, src vfs.Source, whole bool) (int, abi.Errno) {
+	done, before := 0, p.n
+	for done < n {
+		m, errno := src.Get(p.room(n - done))
+		p.n += m
+		done += m
+		if errno != 0 {
+			if whole {
+				p.n = before
+				done = 0
+			}
+			return done, errno
+		}
+	}
+	return done, 0
+}
+
+// read is read(2) on a pipe.
+func (p *pipe) read(t *Task, d *description, n int, dst vfs.Dest) (int, abi.Errno) {
+	if n == 0 {
+		return 0, 0
+	}
+	if done, errno := p.tryRead(d, n, dst); errno != errWait {
+		return done, errno
+	}
+	w := &t.waiter
+	w.task = t
+	for {
+		p.forData.add(w)
+		done, errno := p.tryRead(d, n, dst)
+		if errno == errWait {
+			if t.wait(forever) == 0 {
+				continue
+			}
+			errno = errRestart
+		}
+		if !p.forData.remove(w) && p.ready(modeRead, 0) != 0 {
+			p.forData.wakeOne() // the wake was for one reader, and there is something left
+		}
+		return done, errno
+	}
+}
+
+// errWait says that a call has to wait. It never reaches a guest.
+const errWait abi.Errno = 513
+
+// tryRead reads what there is; errWait when nothing is and somebody may still write.
+func (p *pipe) tryRead(d *description, n int, dst vfs.Dest) (int, abi.Errno) {
+	p.mu.Lock()
+	if p.n == 0 {
+		open := p.writers > 0
+		p.mu.Unlock()
+		switch {
+		case !open:
+			return 0, 0
+		case d.has(abi.O_NONBLOCK):
+			return 0, abi.EAGAIN
+		}
+		return 0, errWait
+	}
+	done, errno := p.take(n, dst)
+	p.mu.Unlock()
+	if done > 0 {
+		p.forRoom.wakeAll()
+		p.forAny.wakeAll()
+	}
+	return done, errno
+}
+
+// write is write(2) on a pipe: up to PIPE_BUF bytes go in together.
+func (p *pipe) write(t *Task, d *description, n int, src vfs.Source) (int, abi.Errno) {
+	if n == 0 {
+		return 0, 0
+	}
+	done, errno := p.tryWrite(d, n, n, src)
+	if errno == errWait {
+		w := &t.waiter
+		w.task = t
+		for errno == errWait {
+			p.forRoom.add(w)
+			var m int
+			m, errno = p.tryWrite(d, n-done, n, src)
+			done += m
+			if errno == errWait && t.wait(forever) != 0 {
+				errno = errRestart
+			}
+		}
+		p.forRoom.remove(w)
+	}
+	if errno == abi.EPIPE {
+		t.signal(abi.SIGPIPE)
+	}
+	return done, errno
+}
+
+// tryWrite writes what there is room for of the left bytes of a write of n; errWait if something
+// remains and somebody may still read.
+func (p *pipe) tryWrite(d *description, left, n int, src vfs.Source) (int, abi.Errno) {
+	p.mu.Lock()
+	if p.readers == 0 {
+		p.mu.Unlock()
+		return 0, abi.EPIPE
+	}
+	room := p.cap - p.n
+	atomic := n <= abi.PIPE_BUF
+	done, errno := 0, abi.Errno(0)
+	if room > 0 && (room >= left || !atomic) {
+		done, errno = p.put(min(room, left), src, atomic)
+	}
+	p.mu.Unlock()
+	if done > 0 {
+		p.forData.wakeOne()
+		p.forAny.wakeAll()
+	}
+	if errno == 0 && done < left {
+		if d.has(abi.O_NONBLOCK) {
+			return done, abi.EAGAIN
+		}
+		return done, errWait
+	}
+	return done, errno
+}
+
+// ready returns the POLL* events for a description that was opened for m. A reader that has not
+// seen any writer yet (seen: those before it) has not been hung up on.
+func (p *pipe) ready(m mode, seen uint64) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var events uint32
+	if m&modeRead != 0 {
+		if p.n > 0 {
+			events |= abi.POLLIN | abi.POLLRDNORM
+		}
+		if p.writers == 0 && p.writersOpened != seen {
+			events |= abi.POLLHUP
+		}
+	}
+	if m&modeWrite != 0 {
+		if p.cap-p.n >= abi.PIPE_BUF {
+			events |= abi.POLLOUT | abi.POLLWRNORM
+		}
+		if p.readers == 0 {
+			events |= abi.POLLERR
+		}
+	}
+	return events
+}
+
+// attach counts a description that is opened for m.
+func (p *pipe) attach(m mode) {
+	if m&modeRead != 0 {
+		p.readers++
+		p.readersOpened++
+	}
+	if m&modeWrite != 0 {
+		p.writers++
+		p.writersOpened++
+	}
+}
+
+// detach is the end of a description that was opened for m.
+func (p *pipe) detach(m mode) {
+	p.mu.Lock()
+	if m&modeRead != 0 {
+		p.readers--
+	}
+	if m&modeWrite != 0 {
+		p.writers--
+	}
+	if p.readers == 0 && p.writers == 0 {
+		p.buf, p.head, p.n = nil, 0, 0
+	}
+	p.mu.Unlock()
+	p.forData.wakeAll()
+	p.forRoom.wakeAll()
+	p.forAny.wakeAll()
+}
+
+// pipeEnd is a description's side of a pipe.
+type pipeEnd struct {
+	pipe *pipe
+	node *pipeNode // of pipe(2); nil for a FIFO of a file system
+	seen uint64    // writers that had been there before a FIFO was opened for reading
+}
+
+func (e *pipeEnd) read(t *Task, d *description, _ int64, n int, dst vfs.Dest) (int, abi.Errno) {
+	return e.pipe.read(t, d, n, dst)
+}
+
+func (e *pipeEnd) write(t *Task, d *description, _ int64, n int, src vfs.Source) (int, int64, abi.Errno) {
+	done, errno := e.pipe.write(t, d, n, src)
+	return done, 0, errno
+}
+
+func (e *pipeEnd) ready(d *description) uint32 { return e.pipe.ready(d.mode, e.seen) }
+func (e *pipeEnd) queue() *waitQueue           { return &e.pipe.forAny }
+
+func (e *pipeEnd) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
+	if cmd != abi.FIONREAD {
+		return 0, abi.ENOTTY
+	}
+	e.pipe.mu.Lock()
+	n := e.pipe.n
+	e.pipe.mu.Unlock()
+	return 0, t.putInt(abi.Addr(arg), int32(n))
+}
+
+func (e *pipeEnd) release(d *description) {
+	e.pipe.detach(d.mode)
+	if e.node == nil {
+		d.kernel.io.fifos.put(d.kernel, d.node)
+	}
+}
+
+// pipeNode is what fstat tells of a pipe made by pipe(2), and what a link of /proc/PID/fd leads to.
+type pipeNode struct {
+	anonNode
+	pipe *pipe
+}
+
+func (p *pipeNode) reopen(t *Task, dentry *vfs.Dentry, m mode, flags uint32) (*description, abi.Errno) {
+	return t.openPipe(p.pipe, p, dentry, m, flags)
+}
+
+// pipeCreate is pipe2(2). Packet mode (O_DIRECT) is not offered.
+func (t *Task) pipeCreate(fds abi.Addr, flags uint32) (uint64, abi.Errno) {
+	if flags&^(abi.O_CLOEXEC|abi.O_NONBLOCK) != 0 {
+		return 0, abi.EINVAL
+	}
+	files, limit, cloexec := t.proc.files, t.maxFD(), flags&abi.O_CLOEXEC != 0
+	r, errno := files.reserve(0, limit, cloexec)
+	if errno != 0 {
+		return 0, errno
+	}
+	w, errno := files.reserve(0, limit, cloexec)
+	if errno != 0 {
+		files.unreserve(r)
+		return 0, errno
+	}
+	reader, writer, errno := t.newPipeEnds(flags & abi.O_NONBLOCK)
+	if errno != 0 {
+		files.unreserve(r)
+		files.unreserve(w)
+		return 0, errno
+	}
+	binary.LittleEndian.PutUint32(t.scratch[:], uint32(r))
+	binary.LittleEndian.PutUint32(t.scratch[4:], uint32(w))
+	if errno := t.putStruct(fds, 8); errno != 0 {
+		files.unreserve(r)
+		files.unreserve(w)
+		reader.unref()
+		writer.unref()
+		return 0, errno
+	}
+	files.install(r, reader)
+	files.install(w, writer)
+	return 0, 0
+}
+
+// newPipeEnds makes a pipe and the descriptions of its two ends.
+func (t *Task) newPipeEnds(flags uint32) (r, w *description, _ abi.Errno) {
+	k := t.kernel
+	p := k.newPipe()
+	if p == nil {
+		return nil, nil, abi.ENFILE
+	}
+	node := &pipeNode{pipe: p}
+	t.initNode(&node.anonNode, abi.S_IFIFO|0o600)
+	node.freed = func() { p.discard(k) }
+	dentry := k.ns.NewAnonymous(node, "pipe:["+strconv.FormatUint(node.ino, 10)+"]", anonDev)
+	dentry.Ref()
+	p.attach(modeRead | modeWrite)
+	end := &pipeEnd{pipe: p, node: node}
+	r, errno := k.newDescription(dentry, end, modeRead, abi.O_RDONLY|flags)
+	if errno != 0 {
+		dentry.Unref()
+		return nil, nil, errno
+	}
+	w, errno = k.newDescription(dentry, end, modeWrite, abi.O_WRONLY|flags)
+	if errno != 0 {
+		r.unref()
+		return nil, nil, errno
+	}
+	return r, w, 0
+}

@@ -1,0 +1,58 @@
+package emu
+
+import (
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// alwaysReady are the events of files on which nothing ever waits.
+const alwaysReady = abi.POLLIN | abi.POLLOUT | abi.POLLRDNORM | abi.POLLWRNORM
+
+// regularFile is open content: a regular file of some file system.
+type regularFile struct{}
+
+func (regularFile) read(t *Task, d *description, off int64, n int, dst vfs.Dest) (int, abi.Errno) {
+	return d.node.Read(off, n, dst)
+}
+
+func (regularFile) write(t *Task, d *description, off int64, n int, src vfs.Source) (int, int64, abi.Errno) {
+	return d.node.Write(off, n, src)
+}
+
+func (regularFile) ready(*description) uint32 { return alwaysReady }
+func (regularFile) queue() *waitQueue         { return nil }
+
+func (regularFile) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
+	if cmd != abi.FIONREAD {
+		return 0, abi.ENOTTY
+	}
+	if errno := d.node.Attr(&t.attr); errno != 0 {
+		return 0, errno
+	}
+	d.mu.Lock()
+	left := t.attr.Size - d.pos
+	d.mu.Unlock()
+	return 0, t.putInt(abi.Addr(arg), int32(left))
+}
+
+func (regularFile) release(*description) {}
+
+// directory is an open directory: something to walk from, to list, and to sync.
+type directory struct{}
+
+func (directory) read(*Task, *description, int64, int, vfs.Dest) (int, abi.Errno) {
+	return 0, abi.EISDIR
+}
+
+func (directory) write(*Task, *description, int64, int, vfs.Source) (int, int64, abi.Errno) {
+	return 0, 0, abi.EISDIR
+}
+
+func (directory) ready(*description) uint32 { return alwaysReady }
+func (directory) queue() *waitQueue         { return nil }
+
+func (directory) ioctl(*Task, *description, uint32, uint64) (uint64, abi.Errno) {
+	return 0, abi.ENOTTY
+}
+
+func (directory) release(*description) {}
