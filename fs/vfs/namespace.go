@@ -64,6 +64,15 @@ func (ns *Namespace) Sync() abi.Errno {
 // Close forgets all names and unmounts every file system, the last mounted first; it returns the
 // first error. No call may be under way, and no dentry held.
 func (ns *Namespace) Close() abi.Errno {
+	return ns.close(FileSystem.Unmount)
+}
+
+// Forget is Close that leaves the file systems mounted, with none of their nodes in use.
+func (ns *Namespace) Forget() {
+	ns.close(func(FileSystem) abi.Errno { return 0 })
+}
+
+func (ns *Namespace) close(unmount func(FileSystem) abi.Errno) abi.Errno {
 	var first abi.Errno
 	ns.mountMu.Lock()
 	defer ns.mountMu.Unlock()
@@ -81,7 +90,7 @@ func (ns *Namespace) Close() abi.Errno {
 			m.point.Unref()
 		}
 		m.root.node.Unref()
-		if e := m.fs.Unmount(); e != 0 && first == 0 {
+		if e := unmount(m.fs); e != 0 && first == 0 {
 			first = e
 		}
 	}

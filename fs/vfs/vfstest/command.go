@@ -282,7 +282,7 @@ func (r *run) touch(a args) (abi.Errno, error) {
 	}
 	time.Sleep(clockStep)
 	e, err := r.command(a[2:])
-	if err != nil {
+	if err != nil || e != 0 {
 		return e, err
 	}
 	if e := r.sys.Stat(a.at(1), false, &after); e != 0 {

@@ -254,11 +254,11 @@ func (f *nsFile) write(p []byte, off int64) (int, int64, abi.Errno) {
 	if e := f.writable(); e != 0 {
 		return 0, 0, e
 	}
-	if f.flags&abi.O_APPEND != 0 {
-		off = vfs.AtEnd
-	}
 	if off < 0 || off > math.MaxInt64-int64(len(p)) {
 		return 0, 0, abi.EINVAL
+	}
+	if f.flags&abi.O_APPEND != 0 {
+		off = vfs.AtEnd
 	}
 	if e := f.d.DropPrivileges(&f.s.c); e != 0 {
 		return 0, 0, e

@@ -2,9 +2,7 @@ package vfstest
 
 import (
 	"encoding/binary"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,140 +14,113 @@ import (
 	"pinhole/fs/vfs"
 )
 
-// native is a System on the host, below the directory root.
+// native is a System on the host: a thread of this process with a root directory, working
+// directory, umask and file system ids of its own.
 type native struct {
-	root   string
-	cwd    int // descriptor
-	uid    uint32
-	gid    uint32
-	groups []uint32
+	root  string // on the host
+	calls chan func()
 }
 
 func newNative(t *testing.T) *native {
 	if syscall.Geteuid() != 0 {
-		t.Skip("needs root: the suite changes owners and ids")
+		t.Skip("needs root: the suite changes root directory, owners and ids")
 	}
-	root, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := t.TempDir()
 	if err := syscall.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Other users must get at it.
-	for dir := root; dir != "/"; dir = filepath.Dir(dir) {
-		var st syscall.Stat_t
-		if err := syscall.Stat(dir, &st); err != nil {
-			t.Fatal(err)
-		}
-		if st.Mode&0o005 != 0o005 {
-			if err := syscall.Chmod(dir, st.Mode&0o7777|0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	fd, err := syscall.Open(root, unix.O_PATH|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	n, err := startNative(root)
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("no thread with a root directory of its own: %v", err)
 	}
-	old := syscall.Umask(0)
-	t.Cleanup(func() { syscall.Umask(old) })
-	return &native{root: root, cwd: fd}
+	return n
 }
 
-func (n *native) Become(uid, gid uint32, groups []uint32) { n.uid, n.gid, n.groups = uid, gid, groups }
-func (n *native) Umask(mask uint32)                       { syscall.Umask(int(mask)) }
+func startNative(root string) (*native, error) {
+	n := &native{root: root, calls: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Chroot(root)
+		}
+		if err == nil {
+			err = unix.Chdir("/")
+		}
+		unix.Umask(0)
+		ready <- err
+		for call := range n.calls {
+			call()
+		}
+	}()
+	return n, <-ready
+}
+
+func (n *native) Become(uid, gid uint32, groups []uint32) {
+	n.do(func() error {
+		// Raw: for this thread alone, and as root first.
+		syscall.RawSyscall(syscall.SYS_SETFSUID, 0, 0, 0)
+		setgroups(groups)
+		syscall.RawSyscall(syscall.SYS_SETFSGID, uintptr(gid), 0, 0)
+		syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(uid), 0, 0)
+		return nil
+	})
+}
+
+func (n *native) Umask(mask uint32) {
+	n.do(func() error { unix.Umask(int(mask)); return nil })
+}
 
 func (n *native) Fork() System {
-	f := *n
-	f.cwd, _ = unix.FcntlInt(uintptr(n.cwd), unix.F_DUPFD_CLOEXEC, 0)
-	return &f
+	f, err := startNative(n.root)
+	if err != nil {
+		panic(err)
+	}
+	return f
 }
 
-func (n *native) Close() { syscall.Close(n.cwd) }
+func (n *native) Close() { close(n.calls) }
 
-// do runs a call with the process's ids. They are a property of the thread.
+// do runs a call on the process's thread.
 func (n *native) do(call func() error) abi.Errno {
-	if n.uid != 0 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		groups := append([]uint32{0}, n.groups...)[1:]
-		setgroups(groups)
-		syscall.RawSyscall(syscall.SYS_SETFSGID, uintptr(n.gid), 0, 0)
-		syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(n.uid), 0, 0)
-		defer func() {
-			syscall.RawSyscall(syscall.SYS_SETFSUID, 0, 0, 0)
-			syscall.RawSyscall(syscall.SYS_SETFSGID, 0, 0, 0)
-			setgroups(nil)
-		}()
+	done := make(chan error)
+	n.calls <- func() {
+		err := call()
+		for err == syscall.EINTR {
+			err = call()
+		}
+		done <- err
 	}
-	err := call()
-	for err == syscall.EINTR {
-		err = call()
+	if err := <-done; err != nil {
+		return abi.Errno(err.(syscall.Errno))
 	}
-	if err == nil {
-		return 0
-	}
-	return abi.Errno(err.(syscall.Errno))
+	return 0
 }
 
 func setgroups(groups []uint32) {
 	syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
 }
 
-// path turns an absolute path of the test into the host's.
-func (n *native) path(p string) string {
-	if strings.HasPrefix(p, "/") {
-		return n.root + p
-	}
-	return p
-}
-
-// full is for calls that have no variant with a directory.
-func (n *native) full(p string) string {
-	if strings.HasPrefix(p, "/") || p == "" {
-		return n.path(p)
-	}
-	return "/proc/self/fd/" + strconv.Itoa(n.cwd) + "/" + p
-}
-
 func (n *native) Chdir(path string) abi.Errno {
-	fd := -1
-	e := n.do(func() (err error) {
-		fd, err = unix.Openat(n.cwd, n.path(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			// O_PATH wants no right on the directory, chdir search.
-			err = unix.Faccessat2(fd, "", unix.X_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
-		}
-		return err
-	})
-	if e == 0 {
-		syscall.Close(n.cwd)
-		n.cwd = fd
-	}
-	return e
+	return n.do(func() error { return unix.Chdir(path) })
 }
 
 func (n *native) Getcwd() (string, abi.Errno) {
 	buf := make([]byte, 8192)
-	k, err := syscall.Readlink("/proc/self/fd/"+strconv.Itoa(n.cwd), buf)
-	if err != nil {
-		return "", abi.Errno(err.(syscall.Errno))
-	}
-	p := strings.TrimPrefix(string(buf[:k]), n.root)
-	if p == "" {
-		p = "/"
-	}
-	if strings.HasSuffix(p, " (deleted)") {
-		return p, abi.ENOENT
-	}
-	return p, 0
+	k := 0
+	e := n.do(func() (err error) {
+		k, err = unix.Getcwd(buf)
+		return err
+	})
+	return strings.TrimSuffix(string(buf[:max(k, 0)]), "\x00"), e
 }
 
 func (n *native) Open(path string, flags int, mode uint32) (File, abi.Errno) {
 	fd := -1
 	e := n.do(func() (err error) {
-		fd, err = unix.Openat(n.cwd, n.path(path), flags|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
+		fd, err = unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, mode)
 		return err
 	})
 	if e != 0 {
@@ -167,35 +138,35 @@ func attr(st *unix.Stat_t, a *vfs.Attr) {
 
 func (n *native) Stat(path string, follow bool, a *vfs.Attr) abi.Errno {
 	var st unix.Stat_t
-	e := n.do(func() error { return unix.Fstatat(n.cwd, n.path(path), &st, atFlags(follow)) })
+	e := n.do(func() error { return unix.Fstatat(unix.AT_FDCWD, path, &st, atFlags(follow)) })
 	attr(&st, a)
 	return e
 }
 
 func (n *native) Access(path string, mode uint32) abi.Errno {
-	return n.do(func() error { return unix.Faccessat2(n.cwd, n.path(path), mode, unix.AT_EACCESS) })
+	return n.do(func() error { return unix.Faccessat2(unix.AT_FDCWD, path, mode, unix.AT_EACCESS) })
 }
 
 func (n *native) Readlink(path string) (string, abi.Errno) {
 	buf := make([]byte, 8192)
 	k := 0
 	e := n.do(func() (err error) {
-		k, err = unix.Readlinkat(n.cwd, n.path(path), buf)
+		k, err = unix.Readlinkat(unix.AT_FDCWD, path, buf)
 		return err
 	})
-	return strings.TrimPrefix(string(buf[:max(k, 0)]), n.root), e
+	return string(buf[:max(k, 0)]), e
 }
 
 func (n *native) Mkdir(path string, mode uint32) abi.Errno {
-	return n.do(func() error { return unix.Mkdirat(n.cwd, n.path(path), mode) })
+	return n.do(func() error { return unix.Mkdirat(unix.AT_FDCWD, path, mode) })
 }
 
 func (n *native) Mknod(path string, mode uint32, dev uint64) abi.Errno {
-	return n.do(func() error { return unix.Mknodat(n.cwd, n.path(path), mode, int(dev)) })
+	return n.do(func() error { return unix.Mknodat(unix.AT_FDCWD, path, mode, int(dev)) })
 }
 
 func (n *native) Symlink(target, path string) abi.Errno {
-	return n.do(func() error { return unix.Symlinkat(n.path(target), n.cwd, n.path(path)) })
+	return n.do(func() error { return unix.Symlinkat(target, unix.AT_FDCWD, path) })
 }
 
 func (n *native) Link(old, new string, follow bool) abi.Errno {
@@ -203,20 +174,20 @@ func (n *native) Link(old, new string, follow bool) abi.Errno {
 	if follow {
 		flags = unix.AT_SYMLINK_FOLLOW
 	}
-	return n.do(func() error { return unix.Linkat(n.cwd, n.path(old), n.cwd, n.path(new), flags) })
+	return n.do(func() error { return unix.Linkat(unix.AT_FDCWD, old, unix.AT_FDCWD, new, flags) })
 }
 
 func (n *native) Unlink(path string) abi.Errno {
-	return n.do(func() error { return unix.Unlinkat(n.cwd, n.path(path), 0) })
+	return n.do(func() error { return unix.Unlinkat(unix.AT_FDCWD, path, 0) })
 }
 
 func (n *native) Rmdir(path string) abi.Errno {
-	return n.do(func() error { return unix.Unlinkat(n.cwd, n.path(path), unix.AT_REMOVEDIR) })
+	return n.do(func() error { return unix.Unlinkat(unix.AT_FDCWD, path, unix.AT_REMOVEDIR) })
 }
 
 func (n *native) Rename(old, new string, flags uint32) abi.Errno {
 	return n.do(func() error {
-		return unix.Renameat2(n.cwd, n.path(old), n.cwd, n.path(new), uint(flags))
+		return unix.Renameat2(unix.AT_FDCWD, old, unix.AT_FDCWD, new, uint(flags))
 	})
 }
 
@@ -248,38 +219,38 @@ func (n *native) SetAttr(path string, follow bool, s *vfs.SetAttr) abi.Errno {
 	return n.do(func() error {
 		switch {
 		case s.Mask&vfs.SetMode != 0:
-			return unix.Fchmodat(n.cwd, n.path(path), s.Mode, atFlags(follow))
+			return unix.Fchmodat(unix.AT_FDCWD, path, s.Mode, atFlags(follow))
 		case s.Mask&(vfs.SetUID|vfs.SetGID) != 0:
 			uid, gid := owner(s)
-			return unix.Fchownat(n.cwd, n.path(path), uid, gid, atFlags(follow))
+			return unix.Fchownat(unix.AT_FDCWD, path, uid, gid, atFlags(follow))
 		}
-		return unix.UtimesNanoAt(n.cwd, n.path(path), times(s), atFlags(follow))
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, times(s), atFlags(follow))
 	})
 }
 
 func (n *native) Truncate(path string, size int64) abi.Errno {
-	return n.do(func() error { return unix.Truncate(n.full(path), size) })
+	return n.do(func() error { return unix.Truncate(path, size) })
 }
 
 func (n *native) Getxattr(path, name string) (string, abi.Errno) {
 	buf := make([]byte, 65536)
 	k := 0
 	e := n.do(func() (err error) {
-		k, err = unix.Getxattr(n.full(path), name, buf)
+		k, err = unix.Getxattr(path, name, buf)
 		return err
 	})
 	return string(buf[:max(k, 0)]), e
 }
 
 func (n *native) Setxattr(path, name, value string, flags uint32) abi.Errno {
-	return n.do(func() error { return unix.Setxattr(n.full(path), name, []byte(value), int(flags)) })
+	return n.do(func() error { return unix.Setxattr(path, name, []byte(value), int(flags)) })
 }
 
 func (n *native) Listxattr(path string) ([]string, abi.Errno) {
 	buf := make([]byte, 65536)
 	k := 0
 	e := n.do(func() (err error) {
-		k, err = unix.Listxattr(n.full(path), buf)
+		k, err = unix.Listxattr(path, buf)
 		return err
 	})
 	names := strings.FieldsFunc(string(buf[:max(k, 0)]), func(r rune) bool { return r == 0 })
@@ -287,12 +258,12 @@ func (n *native) Listxattr(path string) ([]string, abi.Errno) {
 }
 
 func (n *native) Removexattr(path, name string) abi.Errno {
-	return n.do(func() error { return unix.Removexattr(n.full(path), name) })
+	return n.do(func() error { return unix.Removexattr(path, name) })
 }
 
 func (n *native) Sync() abi.Errno {
 	return n.do(func() error {
-		fd, err := unix.Open(n.root, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open("/", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Syncfs(fd)
 			unix.Close(fd)

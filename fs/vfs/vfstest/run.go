@@ -2,9 +2,11 @@ package vfstest
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
 	"pinhole/abi"
+	"pinhole/fs/memfs"
 	"pinhole/fs/vfs"
 )
 
@@ -15,9 +17,9 @@ type Options struct {
 	// checks of what is left on disk go in t.Cleanup.
 	New func(t testing.TB) vfs.FileSystem
 	// Without is what the file system does not have: "xattr", "holes", "seekhole",
-	// "fallocate", "punch", "zero".
+	// "fallocate", "punch", "zero"; or "limit", if it does not get full within a gigabyte.
 	Without []string
-	// Remount unmounts a file system and mounts it again. It may be nil.
+	// Remount unmounts a file system, of which no node is in use, and mounts it again. It may be nil.
 	Remount func(t testing.TB, fs vfs.FileSystem) vfs.FileSystem
 }
 
@@ -38,19 +40,87 @@ func (o *Options) Mount(t testing.TB) (*vfs.Namespace, System) {
 
 // Run runs the whole suite.
 func Run(t *testing.T, o Options) {
-	t.Run("script", func(t *testing.T) {
-		for _, s := range Scripts() {
-			t.Run(s.Name, func(t *testing.T) {
-				for _, f := range s.Needs() {
-					if slices.Contains(o.Without, f) {
-						t.Skip("the file system has no " + f)
-					}
+	for _, c := range Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			for _, f := range c.Needs {
+				if slices.Contains(o.Without, f) {
+					t.Skip("the file system has no " + f)
 				}
-				_, root := o.Mount(t)
-				if err := s.Run(root); err != nil {
-					t.Error(err)
-				}
-			})
+			}
+			_, root := o.Mount(t)
+			c.Run(t, root)
+		})
+	}
+	t.Run("differential", func(t *testing.T) {
+		for seed := range uint64(4) {
+			t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { o.differential(t, seed+1, 3000) })
 		}
 	})
+}
+
+// Case is one test of the suite: a script or a function.
+type Case struct {
+	Name  string
+	Needs []string
+	// Run does the test in an empty tree, as root, and closes s.
+	Run func(t testing.TB, s System)
+}
+
+// Cases returns all tests but the differential ones.
+func Cases() []Case {
+	var list []Case
+	for _, s := range Scripts() {
+		list = append(list, Case{"script/" + s.Name, s.Needs(), func(t testing.TB, root System) {
+			if err := s.Run(root); err != nil {
+				t.Error(err)
+			}
+		}})
+	}
+	add := func(name string, run func(t testing.TB, s System), needs ...string) {
+		list = append(list, Case{name, needs, func(t testing.TB, s System) {
+			defer s.Close()
+			run(t, s)
+		}})
+	}
+	add("entries", func(t testing.TB, s System) { testManyEntries(t, s, 4000) })
+	add("readdir/changes", testReadDirChanges)
+	add("readdir/types", testReadDirTypes)
+	add("content/random", func(t testing.TB, s System) {
+		for seed := range uint64(3) {
+			testContent(t, s, seed+1, 400)
+		}
+	})
+	add("concurrent", func(t testing.TB, s System) { testConcurrent(t, s, 4, 1500) })
+	add("full", testFull, "limit")
+	return list
+}
+
+// differential compares the file system with memfs.
+func (o *Options) differential(t *testing.T, seed uint64, steps int) {
+	fs := o.New(t)
+	ns := vfs.NewNamespace(fs)
+	start := func() System {
+		s := NewSystem(ns)
+		if e := s.Rmdir("lost+found"); e != 0 && e != abi.ENOENT {
+			t.Fatalf("rmdir lost+found: %s", e.String())
+		}
+		return s
+	}
+	model := vfs.NewNamespace(memfs.New(1 << 30))
+	var remount func() System
+	if o.Remount != nil {
+		remount = func() System {
+			// Names and nodes of the old mount are forgotten with its namespace.
+			ns.Forget()
+			fs = o.Remount(t, fs)
+			ns = vfs.NewNamespace(fs)
+			return start()
+		}
+	}
+	defer func() {
+		if e := ns.Close(); e != 0 {
+			t.Errorf("unmount: %s", e.String())
+		}
+	}()
+	Differential(t, Pair{start(), NewSystem(model)}, seed, steps, remount)
 }

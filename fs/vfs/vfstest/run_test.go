@@ -1,27 +1,34 @@
 package vfstest
 
 import (
-	"slices"
+	"fmt"
 	"testing"
 
 	"pinhole/fs/memfs"
 	"pinhole/fs/vfs"
 )
 
-// TestNative proves the scripts against the host's own file system and calls.
+// TestNative proves the suite against the host's own file system and calls.
 func TestNative(t *testing.T) {
-	for _, s := range Scripts() {
-		t.Run(s.Name, func(t *testing.T) {
-			if slices.Contains(s.Needs(), "root") {
-				t.Skip("a directory of the host is not a root")
-			}
-			if err := s.Run(newNative(t)); err != nil {
-				t.Error(err)
-			}
-		})
+	for _, c := range Cases() {
+		if c.Name == "full" {
+			continue // the host's disk is not ours to fill
+		}
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, newNative(t)) })
 	}
 }
 
 func TestMemfs(t *testing.T) {
 	Run(t, Options{New: func(testing.TB) vfs.FileSystem { return memfs.New(256 << 20) }})
+}
+
+// TestModel compares memfs, to which other file systems are compared, with the host's.
+func TestModel(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			host := newNative(t)
+			defer host.Close()
+			Differential(t, Pair{NewSystem(vfs.NewNamespace(memfs.New(1 << 30))), host}, seed+100, 3000, nil)
+		})
+	}
 }
