@@ -27,10 +27,10 @@ import (
 	"pinhole/shim/nosyscall"
 )
 
-//go:embed overlay
+//go:embed all:overlay
 var overlay embed.FS
 
-//go:embed native
+//go:embed all:native
 var native embed.FS
 
 // Options say where and how to build.
