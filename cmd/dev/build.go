@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pinhole/shim/golang/host"
+	"pinhole/shim/libc"
+)
+
+type buildCmd struct {
+	Tools bool `help:"Build only pinhole itself, not the C library and the programs."`
+}
+
+func (c buildCmd) Run(ctx context.Context, t *tree) error {
+	if err := t.setUp(ctx); err != nil {
+		return err
+	}
+	if err := t.buildTools(ctx); err != nil {
+		return err
+	}
+	if c.Tools {
+		return nil
+	}
+	if err := t.buildSysroot(ctx); err != nil {
+		return err
+	}
+	return t.buildApps(ctx)
+}
+
+// kernelBase is where the sandbox process's program is linked: above the addresses that
+// programs with fixed addresses are linked at, which stay free for guests.
+const kernelBase = "0x60001000"
+
+// buildTools builds build/bin/pinhole, with the kernel in it, and the kernel beside it. The
+// go command knows what is up to date.
+func (t *tree) buildTools(ctx context.Context) error {
+	t.ui.progress("building pinhole", 0, 0)
+	goroot, err := t.goCmd(ctx, "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("asking go for GOROOT: %w", err)
+	}
+	overlay, err := host.Generate(string(bytes.TrimSpace(goroot)), t.path("build", "work", "overlay"))
+	if err != nil {
+		return err
+	}
+	bin := t.path("build", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	kernel := filepath.Join(bin, "pinhole-kernel")
+	cmd := t.goCmd(ctx, "build", "-trimpath", "-overlay", overlay, "-ldflags", "-T "+kernelBase+" -s -w", "-o", kernel, "./cmd/pinhole-kernel")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := run(cmd); err != nil {
+		return err
+	}
+	if err := copyIfChanged(t.path("cmd", "pinhole", "kernel", "zkernel"), kernel); err != nil {
+		return err
+	}
+	cmd = t.goCmd(ctx, "build", "-trimpath", "-tags", "embedkernel", "-ldflags", "-s -w", "-o", filepath.Join(bin, "pinhole"), "./cmd/pinhole")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return run(cmd)
+}
+
+// buildSysroot builds the C library into build/sysroot.
+func (t *tree) buildSysroot(ctx context.Context) error {
+	return libc.Build(ctx, libc.Options{Work: t.path("build", "work"), Sysroot: t.path("build", "sysroot"), Progress: t.ui.progress})
+}
+
+// copyIfChanged copies a file unless the copy is the same already.
+func copyIfChanged(to, from string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(to); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	if err := os.WriteFile(to+".new", content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(to+".new", to)
+}
