@@ -10,16 +10,264 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 	var v uint64
 	var e abi.Errno
 	switch nr {
+	case abi.CallSysAbi:
+		v, e = t.sysAbi(abi.Addr(a[0]), a[1])
+	case abi.CallSysUname:
+		v, e = t.sysUname(abi.Addr(a[0]))
+	case abi.CallSysInfo:
+		v, e = t.sysInfo(abi.Addr(a[0]))
+	case abi.CallSysEntropy:
+		v, e = t.sysEntropy(abi.Addr(a[0]), a[1], uint32(a[2]))
+	case abi.CallSysSync:
+		v, e = t.sysSync()
+	case abi.CallProcExit:
+		v, e = t.procExit(int32(a[0]))
+	case abi.CallProcPid:
+		v, e = t.procPid()
+	case abi.CallProcParent:
+		v, e = t.procParent()
+	case abi.CallProcUid:
+		v, e = t.procUid()
+	case abi.CallProcEuid:
+		v, e = t.procEuid()
+	case abi.CallProcGid:
+		v, e = t.procGid()
+	case abi.CallProcEgid:
+		v, e = t.procEgid()
+	case abi.CallProcGroups:
+		v, e = t.procGroups(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallProcSetgroups:
+		v, e = t.procSetgroups(a[0], abi.Addr(a[1]))
+	case abi.CallProcSetresuid:
+		v, e = t.procSetresuid(uint32(a[0]), uint32(a[1]), uint32(a[2]))
+	case abi.CallProcSetresgid:
+		v, e = t.procSetresgid(uint32(a[0]), uint32(a[1]), uint32(a[2]))
+	case abi.CallProcGetresuid:
+		v, e = t.procGetresuid(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]))
+	case abi.CallProcGetresgid:
+		v, e = t.procGetresgid(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]))
+	case abi.CallProcGetpgid:
+		v, e = t.procGetpgid(int32(a[0]))
+	case abi.CallProcSetpgid:
+		v, e = t.procSetpgid(int32(a[0]), int32(a[1]))
+	case abi.CallProcGetsid:
+		v, e = t.procGetsid(int32(a[0]))
+	case abi.CallProcSetsid:
+		v, e = t.procSetsid()
+	case abi.CallProcUmask:
+		v, e = t.procUmask(uint32(a[0]))
+	case abi.CallProcChdir:
+		v, e = t.procChdir(abi.Addr(a[0]))
+	case abi.CallProcFchdir:
+		v, e = t.procFchdir(int32(a[0]))
+	case abi.CallProcCwd:
+		v, e = t.procCwd(abi.Addr(a[0]), a[1])
+	case abi.CallProcLimit:
+		v, e = t.procLimit(int32(a[0]), uint32(a[1]), abi.Addr(a[2]), abi.Addr(a[3]))
+	case abi.CallProcUsage:
+		v, e = t.procUsage(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallProcTimes:
+		v, e = t.procTimes(abi.Addr(a[0]))
+	case abi.CallProcControl:
+		v, e = t.procControl(int32(a[0]), a[1], a[2], a[3], a[4])
+	case abi.CallProcPriority:
+		v, e = t.procPriority(int32(a[0]), int32(a[1]))
+	case abi.CallProcSetpriority:
+		v, e = t.procSetpriority(int32(a[0]), int32(a[1]), int32(a[2]))
+	case abi.CallProcChroot:
+		v, e = t.procChroot(abi.Addr(a[0]))
+	case abi.CallThreadCreate:
+		v, e = t.threadCreate(a[0], abi.Addr(a[1]), abi.Addr(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), abi.Addr(a[5]))
+	case abi.CallThreadExit:
+		v, e = t.threadExit(int32(a[0]))
+	case abi.CallThreadId:
+		v, e = t.threadId()
+	case abi.CallThreadSetTidAddress:
+		v, e = t.threadSetTidAddress(abi.Addr(a[0]))
+	case abi.CallThreadSetTls:
+		v, e = t.threadSetTls(abi.Addr(a[0]))
+	case abi.CallThreadYield:
+		v, e = t.threadYield()
+	case abi.CallThreadFutex:
+		v, e = t.threadFutex(abi.Addr(a[0]), uint32(a[1]), uint32(a[2]), a[3], abi.Addr(a[4]), uint32(a[5]))
+	case abi.CallThreadSetRobustList:
+		v, e = t.threadSetRobustList(abi.Addr(a[0]), a[1])
+	case abi.CallThreadGetRobustList:
+		v, e = t.threadGetRobustList(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]))
+	case abi.CallThreadGetaffinity:
+		v, e = t.threadGetaffinity(int32(a[0]), a[1], abi.Addr(a[2]))
+	case abi.CallThreadSetaffinity:
+		v, e = t.threadSetaffinity(int32(a[0]), a[1], abi.Addr(a[2]))
+	case abi.CallThreadGetscheduler:
+		v, e = t.threadGetscheduler(int32(a[0]))
+	case abi.CallThreadSetscheduler:
+		v, e = t.threadSetscheduler(int32(a[0]), int32(a[1]), abi.Addr(a[2]))
+	case abi.CallThreadGetparam:
+		v, e = t.threadGetparam(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallThreadSetparam:
+		v, e = t.threadSetparam(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallThreadPriorityRange:
+		v, e = t.threadPriorityRange(int32(a[0]), int32(a[1]))
+	case abi.CallThreadCpu:
+		v, e = t.threadCpu(abi.Addr(a[0]), abi.Addr(a[1]))
+	case abi.CallThreadBarrier:
+		v, e = t.threadBarrier(int32(a[0]), uint32(a[1]), int32(a[2]))
+	case abi.CallMemMap:
+		v, e = t.memMap(abi.Addr(a[0]), a[1], uint32(a[2]), uint32(a[3]), int32(a[4]), int64(a[5]))
+	case abi.CallMemUnmap:
+		v, e = t.memUnmap(abi.Addr(a[0]), a[1])
+	case abi.CallMemProtect:
+		v, e = t.memProtect(abi.Addr(a[0]), a[1], uint32(a[2]))
+	case abi.CallMemRemap:
+		v, e = t.memRemap(abi.Addr(a[0]), a[1], a[2], uint32(a[3]), abi.Addr(a[4]))
+	case abi.CallMemAdvise:
+		v, e = t.memAdvise(abi.Addr(a[0]), a[1], int32(a[2]))
+	case abi.CallMemBreak:
+		v, e = t.memBreak(abi.Addr(a[0]))
+	case abi.CallMemSync:
+		v, e = t.memSync(abi.Addr(a[0]), a[1], uint32(a[2]))
+	case abi.CallMemLock:
+		v, e = t.memLock(abi.Addr(a[0]), a[1])
+	case abi.CallMemUnlock:
+		v, e = t.memUnlock(abi.Addr(a[0]), a[1])
+	case abi.CallMemIncore:
+		v, e = t.memIncore(abi.Addr(a[0]), a[1], abi.Addr(a[2]))
+	case abi.CallTimeNow:
+		v, e = t.timeNow(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallTimeSet:
+		v, e = t.timeSet(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallTimeResolution:
+		v, e = t.timeResolution(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallTimeSleep:
+		v, e = t.timeSleep(int32(a[0]), uint32(a[1]), abi.Addr(a[2]), abi.Addr(a[3]))
+	case abi.CallTimeOfDay:
+		v, e = t.timeOfDay(abi.Addr(a[0]), abi.Addr(a[1]))
+	case abi.CallTimeSeconds:
+		v, e = t.timeSeconds(abi.Addr(a[0]))
 	case abi.CallFdClose:
 		v, e = t.fdClose(int32(a[0]))
 	case abi.CallFdDup:
 		v, e = t.fdDup(int32(a[0]))
 	case abi.CallFdDupTo:
 		v, e = t.fdDupTo(int32(a[0]), int32(a[1]), uint32(a[2]))
+	case abi.CallFdControl:
+		v, e = t.fdControl(int32(a[0]), int32(a[1]), a[2])
+	case abi.CallFdIoctl:
+		v, e = t.fdIoctl(int32(a[0]), uint32(a[1]), a[2])
 	case abi.CallFdCloseRange:
 		v, e = t.fdCloseRange(uint32(a[0]), uint32(a[1]), uint32(a[2]))
 	case abi.CallFdDup2:
 		v, e = t.fdDup2(int32(a[0]), int32(a[1]))
+	case abi.CallFileRead:
+		v, e = t.fileRead(int32(a[0]), abi.Addr(a[1]), a[2])
+	case abi.CallFileWrite:
+		v, e = t.fileWrite(int32(a[0]), abi.Addr(a[1]), a[2])
+	case abi.CallFilePread:
+		v, e = t.filePread(int32(a[0]), abi.Addr(a[1]), a[2], int64(a[3]))
+	case abi.CallFilePwrite:
+		v, e = t.filePwrite(int32(a[0]), abi.Addr(a[1]), a[2], int64(a[3]))
+	case abi.CallFileReadv:
+		v, e = t.fileReadv(int32(a[0]), abi.Addr(a[1]), int32(a[2]))
+	case abi.CallFileWritev:
+		v, e = t.fileWritev(int32(a[0]), abi.Addr(a[1]), int32(a[2]))
+	case abi.CallFilePreadv:
+		v, e = t.filePreadv(int32(a[0]), abi.Addr(a[1]), int32(a[2]), int64(a[3]), int64(a[4]))
+	case abi.CallFilePwritev:
+		v, e = t.filePwritev(int32(a[0]), abi.Addr(a[1]), int32(a[2]), int64(a[3]), int64(a[4]))
+	case abi.CallFileSeek:
+		v, e = t.fileSeek(int32(a[0]), int64(a[1]), int32(a[2]))
+	case abi.CallFileStat:
+		v, e = t.fileStat(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallFileTruncate:
+		v, e = t.fileTruncate(int32(a[0]), int64(a[1]))
+	case abi.CallFileSync:
+		v, e = t.fileSync(int32(a[0]))
+	case abi.CallFileDatasync:
+		v, e = t.fileDatasync(int32(a[0]))
+	case abi.CallFileChmod:
+		v, e = t.fileChmod(int32(a[0]), uint32(a[1]))
+	case abi.CallFileChown:
+		v, e = t.fileChown(int32(a[0]), uint32(a[1]), uint32(a[2]))
+	case abi.CallFileAllocate:
+		v, e = t.fileAllocate(int32(a[0]), int32(a[1]), int64(a[2]), int64(a[3]))
+	case abi.CallFileAdvise:
+		v, e = t.fileAdvise(int32(a[0]), int64(a[1]), int64(a[2]), int32(a[3]))
+	case abi.CallFileLock:
+		v, e = t.fileLock(int32(a[0]), int32(a[1]))
+	case abi.CallFileCopy:
+		v, e = t.fileCopy(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), a[4], uint32(a[5]))
+	case abi.CallFileSend:
+		v, e = t.fileSend(int32(a[0]), int32(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallFileStatfs:
+		v, e = t.fileStatfs(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallFileSyncfs:
+		v, e = t.fileSyncfs(int32(a[0]))
+	case abi.CallFileSyncRange:
+		v, e = t.fileSyncRange(int32(a[0]), int64(a[1]), int64(a[2]), uint32(a[3]))
+	case abi.CallFilePreadv2:
+		v, e = t.filePreadv2(int32(a[0]), abi.Addr(a[1]), int32(a[2]), int64(a[3]), int64(a[4]), uint32(a[5]))
+	case abi.CallFilePwritev2:
+		v, e = t.filePwritev2(int32(a[0]), abi.Addr(a[1]), int32(a[2]), int64(a[3]), int64(a[4]), uint32(a[5]))
+	case abi.CallPathOpen:
+		v, e = t.pathOpen(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), uint32(a[3]))
+	case abi.CallPathStat:
+		v, e = t.pathStat(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), uint32(a[3]))
+	case abi.CallPathStatx:
+		v, e = t.pathStatx(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), uint32(a[3]), abi.Addr(a[4]))
+	case abi.CallPathAccess:
+		v, e = t.pathAccess(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), uint32(a[3]))
+	case abi.CallPathReadlink:
+		v, e = t.pathReadlink(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallPathMkdir:
+		v, e = t.pathMkdir(int32(a[0]), abi.Addr(a[1]), uint32(a[2]))
+	case abi.CallPathMknod:
+		v, e = t.pathMknod(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), a[3])
+	case abi.CallPathUnlink:
+		v, e = t.pathUnlink(int32(a[0]), abi.Addr(a[1]), uint32(a[2]))
+	case abi.CallPathRename:
+		v, e = t.pathRename(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), uint32(a[4]))
+	case abi.CallPathLink:
+		v, e = t.pathLink(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), uint32(a[4]))
+	case abi.CallPathSymlink:
+		v, e = t.pathSymlink(abi.Addr(a[0]), int32(a[1]), abi.Addr(a[2]))
+	case abi.CallPathChmod:
+		v, e = t.pathChmod(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), uint32(a[3]))
+	case abi.CallPathChown:
+		v, e = t.pathChown(int32(a[0]), abi.Addr(a[1]), uint32(a[2]), uint32(a[3]), uint32(a[4]))
+	case abi.CallPathTimes:
+		v, e = t.pathTimes(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), uint32(a[3]))
+	case abi.CallPathTruncate:
+		v, e = t.pathTruncate(abi.Addr(a[0]), int64(a[1]))
+	case abi.CallPathStatfs:
+		v, e = t.pathStatfs(abi.Addr(a[0]), abi.Addr(a[1]))
+	case abi.CallDirRead:
+		v, e = t.dirRead(int32(a[0]), abi.Addr(a[1]), a[2])
+	case abi.CallPipeCreate:
+		v, e = t.pipeCreate(abi.Addr(a[0]), uint32(a[1]))
+	case abi.CallPollWait:
+		v, e = t.pollWait(abi.Addr(a[0]), a[1], abi.Addr(a[2]), abi.Addr(a[3]), a[4])
+	case abi.CallPollSelect:
+		v, e = t.pollSelect(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), abi.Addr(a[5]))
+	case abi.CallPollMillis:
+		v, e = t.pollMillis(abi.Addr(a[0]), a[1], int32(a[2]))
+	case abi.CallSignalAction:
+		v, e = t.signalAction(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallSignalMask:
+		v, e = t.signalMask(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallSignalPending:
+		v, e = t.signalPending(abi.Addr(a[0]), a[1])
+	case abi.CallSignalSuspend:
+		v, e = t.signalSuspend(abi.Addr(a[0]), a[1])
+	case abi.CallSignalWait:
+		v, e = t.signalWait(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallSignalReturn:
+		v, e = t.signalReturn()
+	case abi.CallSignalStack:
+		v, e = t.signalStack(abi.Addr(a[0]), abi.Addr(a[1]))
+	case abi.CallSignalKill:
+		v, e = t.signalKill(int32(a[0]), int32(a[1]))
+	case abi.CallSignalThread:
+		v, e = t.signalThread(int32(a[0]), int32(a[1]), int32(a[2]))
 	default:
 		if nr >= abi.LinuxBase {
 			return t.dispatchLinux(nr-abi.LinuxBase, a)

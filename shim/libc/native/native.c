@@ -18,9 +18,8 @@
  * The gate. Linux keeps all registers but rax, rcx and r11, and takes arguments where the
  * ABI has them, so most calls need a new number only.
  *
- * signal_return comes by a jump, with the stack pointer as Linux wants it, and so passes
- * through like the others. thread_create's child starts at the address in r9 or, if that is 0,
- * where the call returns to.
+ * signal_return wants the stack pointer as it was before the CALL. thread_create's child starts
+ * at the address in r9 or, if that is 0, where the call returns to.
  */
 __asm__(
 ".text\n"
@@ -33,6 +32,8 @@ __asm__(
 "	je 5f\n"
 "	cmp $" str(PH_SIGNAL_ACTION) ", %eax\n"
 "	je 6f\n"
+"	cmp $" str(PH_SIGNAL_RETURN) ", %eax\n"
+"	je 7f\n"
 "	cmp $" str(TOP) ", %rax\n"
 "	jae 9f\n"
 "	lea same(%rip), %r11\n"
@@ -77,6 +78,9 @@ __asm__(
 "	jz 1b\n"
 "	andl $~0x10000000, 8(%rsi)\n" /* SA_RESTART */
 "	jmp 1b\n"
+"7:	add $8, %rsp\n"
+"	mov $15, %eax\n" /* rt_sigreturn */
+"	syscall\n"
 );
 
 extern const char gate[] __attribute__((__visibility__("hidden")));

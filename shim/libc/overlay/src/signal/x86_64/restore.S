@@ -1,6 +1,6 @@
 /*
- * Where a signal's handler returns to, with the stack pointer at the frame's ucontext. The kernel
- * is entered by a jump: a CALL would overwrite the frame's last word.
+ * Where a signal's handler returns to, with the stack pointer at the frame's ucontext. The word that
+ * the CALL overwrites held this address and has done its work.
  *
  * Unwinders that know Linux's trampoline by its bytes do not know this one; they find all registers
  * by its call frame information, as the offsets in ucontext of uc_mcontext.gregs. A byte
@@ -44,7 +44,8 @@
 .type __restore_rt,@function
 __restore_rt:
 	mov $PH_SIGNAL_RETURN, %eax
-	jmp *__ph_gate(%rip)
+	call *__ph_gate(%rip)
+	hlt
 	.cfi_endproc
 .size __restore_rt,.-__restore_rt
 

@@ -4,17 +4,15 @@
  * pthread_cancel marks the thread and interrupts it by SIGCANCEL. A thread acts on the mark at a
  * cancellation point, but never on one whose call has had an effect: that call's result must reach
  * the program. So the signal's handler acts in two places only: between the check of the mark and
- * the call (__cp_begin to __cp_end), and where the frame says that the call was waiting and will
- * be begun anew, with nothing done yet (UC_PINHOLE_RESTART). A call that was waiting and is not begun
- * anew returns EINTR, and __syscall_cp_c acts. Everywhere else the mark stays for the next point.
+ * the call (__cp_begin to __cp_end), and at the gate's entry, when the call returns to __cp_end: there
+ * the kernel lets a waiting call go on that it interrupted with nothing done yet. A call that was
+ * waiting and is not begun anew returns EINTR, and __syscall_cp_c acts. Everywhere else the mark stays
+ * for the next point.
  */
 #define _GNU_SOURCE
 #include <string.h>
 #include "pthread_impl.h"
 #include "syscall.h"
-
-/* uc_flags: the call is made again when the handler returns. */
-#define UC_PINHOLE_RESTART 0x50480000UL
 
 hidden long __cancel(void);
 hidden long __syscall_cp_asm(volatile int *, syscall_arg_t, syscall_arg_t, syscall_arg_t, syscall_arg_t,
@@ -54,8 +52,10 @@ static void interrupted(int sig, siginfo_t *info, void *frame)
 {
 	struct pthread *self = __pthread_self();
 	ucontext_t *uc = frame;
-	uintptr_t pc = uc->uc_mcontext.MC_PC;
-	int waiting = (uc->uc_flags & UC_PINHOLE_RESTART) && pc == (uintptr_t)__cp_end;
+	greg_t *regs = uc->uc_mcontext.gregs;
+	uintptr_t pc = regs[REG_RIP];
+	uintptr_t *stack = (uintptr_t *)regs[REG_RSP];
+	int waiting = pc == (uintptr_t)__ph_gate && *stack == (uintptr_t)__cp_end;
 
 	a_barrier();
 	if (!self->cancel || self->canceldisable == PTHREAD_CANCEL_DISABLE)
@@ -63,10 +63,10 @@ static void interrupted(int sig, siginfo_t *info, void *frame)
 	/* Once is enough for this stretch of code, also where it cannot act. */
 	uc->uc_sigmask.__bits[0] |= 1UL << (SIGCANCEL - 1);
 	if (self->cancelasync || waiting || (pc >= (uintptr_t)__cp_begin && pc < (uintptr_t)__cp_end)) {
-		uc->uc_flags &= ~UC_PINHOLE_RESTART;
-		/* The stack pointer is the call's own again: a CALL not yet made has pushed nothing, and
-		 * one that is waiting will return to __cp_end with its return address taken off. */
-		uc->uc_mcontext.MC_PC = (uintptr_t)__cp_cancel;
+		/* __cp_cancel has the stack as it is around the CALL. */
+		if (waiting)
+			regs[REG_RSP] += sizeof *stack;
+		regs[REG_RIP] = (uintptr_t)__cp_cancel;
 		return;
 	}
 	/* Perhaps another signal's handler was interrupted, which itself interrupted a cancellation
