@@ -7,13 +7,13 @@ import (
 )
 
 // Backing is what a mapping shows.
-type Backing uint8
+type Backing = guest.Backing
 
 const (
-	BackNone  Backing = iota // nothing: address space only, every access faults (PROT_NONE, NORESERVE)
-	BackAnon                 // private zero pages
-	BackImage                // private copy-on-write pages of the image, from offset
-	BackRAM                  // shared pages of the guest RAM memfd, from offset
+	BackNone  = guest.BackNone
+	BackAnon  = guest.BackAnon
+	BackImage = guest.BackImage
+	BackRAM   = guest.BackRAM
 )
 
 // Machine is the host as the kernel in the process sees it: what can be done with five calls.
@@ -60,7 +60,7 @@ type Machine interface {
 	HostWrite(fd int, p []byte) (int, abi.Errno)
 
 	// Clock reads a Linux clock in nanoseconds (CLOCK_REALTIME 0, MONOTONIC 1, PROCESS_CPUTIME 2,
-	// THREAD_CPUTIME 3, BOOTTIME 7, ...); false: no such clock here.
+	// BOOTTIME 7, ...); false: no such clock here, as THREAD_CPUTIME 3 (see guest.Context.Ticks).
 	Clock(id int) (int64, bool)
 	// Entropy fills p from the host's entropy source.
 	Entropy(p []byte) error

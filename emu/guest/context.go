@@ -21,13 +21,14 @@ const (
 )
 
 // Context is the state of one guest thread. It lies outside Go's heap at an address that
-// never moves, since assembly and signal handlers find it through GS base.
-// The offsets are known to runtime/host's assembly, which has a test for them.
+// never moves: while the guest runs, the block of its host thread, which GS base points to, holds
+// that address for the gate and the signal handlers. runtime/host's assembly takes the offsets
+// from this declaration.
 type Context struct {
 	Self   uint64 // 0x00 address of this Context
 	HostSP uint64 // 0x08 kernel side, while the guest runs
 	HostBP uint64 // 0x10
-	HostFS uint64 // 0x18
+	Ticks  uint64 // 0x18 preemption ticks that found this guest computing, 10 ms of processor time each
 
 	FSBase uint64 // 0x20 guest's FS base (thread pointer)
 	RIP    uint64 // 0x28
@@ -56,10 +57,9 @@ type Context struct {
 	Why  Reason // 0xc0
 	Full uint32 // 0xc4 nonzero: every register and XSave are valid, and Enter restores them all
 
-	// InGuest is nonzero from just before the switch to the guest until just after the
-	// return, so that a handler that interrupts the vDSO or a gate can tell whose it is.
-	InGuest uint32 // 0xc8
-	// Kick asks a handler that runs on this context to come into the kernel (set by anybody).
+	_ uint32 // 0xc8
+	// Kick asks for a return into the kernel before long (set by anybody). Every tick that
+	// finds the guest computing is one, so nothing in the machine looks at it.
 	Kick uint32 // 0xcc
 
 	// Of a Fault: as in siginfo_t and the machine context.
@@ -70,6 +70,10 @@ type Context struct {
 	Err       uint64 // 0xe8 page-fault error code
 	CallAddr  uint64 // 0xf0 of a Syscall: instruction behind the syscall
 
-	XSave     uint64 // 0xf8 address of the XSAVE area (64-byte aligned, size from CPUID), in the format of a signal frame's fpstate
+	// XSave is the address of the XSAVE area: 64-byte aligned, standard format, XSaveSize bytes,
+	// with the software bytes at 464 filled in and FP_XSTATE_MAGIC2 in the four bytes behind, so
+	// that XSaveSize+4 bytes are the fpstate of a Linux signal frame. What a guest put into it
+	// is made harmless by Enter.
+	XSave     uint64 // 0xf8
 	XSaveSize uint64 // 0x100
 }

@@ -1,0 +1,114 @@
+package host
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"pinhole/emu/guest"
+)
+
+func TestGate(t *testing.T) {
+	exits(t, newGuest(t, "exit", 7), 7)
+	exits(t, newGuest(t, "calls", 1000), 0)
+}
+
+func TestGateWhileBusy(t *testing.T) {
+	churn(t)
+	exits(t, newGuest(t, "calls", 200000), 0)
+}
+
+func TestFSBase(t *testing.T) { exits(t, newGuest(t, "fsbase", 1000), 0) }
+
+// Many guests, more goroutines, few host threads.
+func TestStress(t *testing.T) {
+	churn(t)
+	n, calls := 500, uint64(400)
+	if testing.Short() {
+		n, calls = 100, 100
+	}
+	var wg sync.WaitGroup
+	for range n {
+		c := newGuest(t, "mix", calls)
+		wg.Go(func() { exits(t, c, 0) })
+	}
+	wg.Wait()
+}
+
+func TestControlWords(t *testing.T) {
+	var wg sync.WaitGroup
+	for i := range uint64(16) {
+		c := newGuest(t, "fpcontrol", i)
+		wg.Go(func() { exits(t, c, 0) })
+	}
+	wg.Wait()
+}
+
+// A guest may leave any flag set when it enters; the kernel must run on, and so must the next.
+func TestFlags(t *testing.T) {
+	for name, flag := range map[string]uint64{
+		"DF": 1 << 10, "AC": 1 << 18, "NT": 1 << 14, "TF": 1 << 8, "ID": 1 << 21,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newGuest(t, "flags", flag)
+			if flag == 1<<8 {
+				// Single steps are the guest's own business until it is in the gate.
+				drive(c)
+				if c.Why != guest.Fault || c.Signo != 5 {
+					t.Errorf("single step in a guest: %s", describe(c))
+				}
+				return
+			}
+			exits(t, c, 0)
+			if s := time.Now().String(); s == "" {
+				t.Error("no time")
+			}
+			exits(t, newGuest(t, "calls", 10), 0)
+		})
+	}
+}
+
+func TestTime(t *testing.T) {
+	a, ok := mach.Clock(clockMonotonic)
+	if !ok {
+		t.Fatal("no monotonic clock")
+	}
+	time.Sleep(time.Millisecond)
+	b, _ := mach.Clock(clockMonotonic)
+	if b-a < int64(time.Millisecond) {
+		t.Errorf("monotonic clock went on by %d ns in a sleep of 1 ms", b-a)
+	}
+	real, _ := mach.Clock(clockRealtime)
+	if d := time.Since(time.Unix(0, real)); d < 0 || d > time.Minute {
+		t.Errorf("wall clock is %v off", d)
+	}
+	tai, _ := mach.Clock(clockInternationalTAI)
+	if d := time.Duration(tai - real); d < 0 || d > 2*time.Minute {
+		t.Errorf("TAI is %v from UTC", d)
+	}
+	for _, id := range []int{clockMonotonicRaw, clockBoottime} {
+		v, ok := mach.Clock(id)
+		w, _ := mach.Clock(id)
+		if !ok || v <= 0 || w < v {
+			t.Errorf("clock %d reads %d, then %d", id, v, w)
+		}
+	}
+	for _, id := range []int{-1, 3, 10, 12, 1 << 20} {
+		if _, ok := mach.Clock(id); ok {
+			t.Errorf("clock %d exists", id)
+		}
+	}
+}
+
+func TestEntropy(t *testing.T) {
+	a, b := make([]byte, 100000), make([]byte, 100000)
+	if err := mach.Entropy(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := mach.Entropy(b); err != nil {
+		t.Fatal(err)
+	}
+	if string(a) == string(b) || string(a[:16]) == string(a[16:32]) {
+		t.Error("entropy repeats")
+	}
+}

@@ -1,0 +1,182 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"pinhole/emu/guest"
+)
+
+// Config says what the machine stands on. All of it exists before the lock.
+type Config struct {
+	ImageFD   int   // opened read-only; only used if ImageSize is not 0
+	ImageSize int64 // bytes
+
+	RAMFD      int    // guest RAM memfd, sealed against resizing
+	RAM        []byte // the whole of it, mapped shared
+	CacheBytes int64  // that belong to the buffer cache, from the beginning
+
+	EntropyFD int // /dev/urandom
+
+	CPUs        int    // processors to use at once; 0: as many as the host allows
+	MemoryLimit int64  // bytes that guests may have
+	AreaBytes   uint64 // address space of guests, a multiple of 2 MiB; 0: 4 TiB
+
+	// HostThreads is the number of host threads; 0: enough for two guests on each processor, eight
+	// at least. There can never be more.
+	HostThreads int
+	// BlockingCalls is the largest number of host calls that block at once, besides the guests:
+	// HostRead, HostWrite, and what other parts read from pipes and doorbells; 0: 6.
+	BlockingCalls int
+
+	// DiscardRAM, if set, makes a range of RAM zero and gives its pages back to the host; false:
+	// it cannot.
+	DiscardRAM func(off, n int64) bool
+
+	// StrictCalls makes a host call of the kernel's own that the lock refuses a fatal error
+	// with a trace; otherwise it is answered with ENOSYS and counted.
+	StrictCalls bool
+}
+
+// Machine implements emu.Machine. A process has one.
+type Machine struct {
+	contexts contexts
+
+	imageFD, ramFD, entropyFD int
+	imageSize                 int64
+	ram                       []byte
+	cacheBytes                int64
+	discard                   func(off, n int64) bool
+
+	area, low   span
+	entries     entries
+	vdso        uint64
+	clocks      clocks
+	cpus        int
+	maxGuests   int
+	memoryLimit int64
+}
+
+// spare are the host threads that the runtime may need besides those in guests and in blocking
+// calls, and those that run Go: one that sleeps for the timers, and some on their way from one
+// state to another.
+const spare = 5
+
+var made atomic.Bool
+
+// New prepares this process: it takes the address space for guests, makes the host threads and
+// their timers, and puts the signal handlers in place. It needs host calls that the lock forbids.
+// What it has done is not undone if it fails.
+func New(cfg Config) (*Machine, error) {
+	if made.Swap(true) {
+		return nil, errors.New("host: a process has one machine")
+	}
+	m := &Machine{
+		imageFD: cfg.ImageFD, imageSize: cfg.ImageSize,
+		ramFD: cfg.RAMFD, ram: cfg.RAM, cacheBytes: cfg.CacheBytes,
+		entropyFD: cfg.EntropyFD, discard: cfg.DiscardRAM, memoryLimit: cfg.MemoryLimit,
+		vdso: uint64(auxiliary(atSysinfoEHdr)),
+	}
+	addresses(&m.entries)
+	if !m.entries.ordered() {
+		return nil, fmt.Errorf("host: the linker did not keep the order of the switch routines: %#x", m.entries)
+	}
+	fixups = guest.Fixups()
+	var err error
+	if m.contexts.xsize, err = probeCPU(auxiliary(atHWCap2)); err != nil {
+		return nil, err
+	}
+	if m.clocks, err = measureClocks(); err != nil {
+		return nil, err
+	}
+
+	size := cfg.AreaBytes
+	if size == 0 {
+		size = 4 << 40
+	}
+	if m.area, err = reserve(size); err != nil {
+		return nil, fmt.Errorf("host: cannot reserve %d GiB of address space for guests: %w", size>>30, err)
+	}
+	m.low = reserveLow()
+	guest.SetArea(m.area.lo, m.area.hi, m.low.lo, m.low.hi)
+
+	if cfg.CPUs > 0 {
+		runtime.GOMAXPROCS(cfg.CPUs)
+	}
+	m.cpus = runtime.GOMAXPROCS(0)
+	blocking := cfg.BlockingCalls
+	if blocking == 0 {
+		blocking = 6
+	}
+	need := m.cpus + blocking + spare
+	n := cfg.HostThreads
+	if n == 0 {
+		n = need + max(2*m.cpus, 8)
+	}
+	if m.maxGuests = n - need; m.maxGuests < 1 {
+		return nil, fmt.Errorf("host: %d host threads are too few: %d processors and %d blocking calls take at least %d", n, m.cpus, blocking, need+1)
+	}
+	if cfg.StrictCalls {
+		strictCalls = 1
+	}
+	if err := installHandlers(m.entries.handler); err != nil {
+		return nil, err
+	}
+	if err := spawn(n); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Seal is the last step before the lock is loaded: afterwards the process needs no call but the
+// lock's. From here on the runtime makes no thread, and signals that mean nothing to the
+// machine are ignored.
+func (m *Machine) Seal() error {
+	// The runtime's monitor, and the thread that it makes threads from, never run guests.
+	const known = 2
+	for try := 0; ; try++ {
+		n := strangers()
+		if n <= known {
+			break
+		}
+		if try == 20 {
+			return fmt.Errorf("host: %d host threads were not made by the machine, want at most %d", n, known)
+		}
+		time.Sleep(time.Millisecond)
+		if err := spawn(len(threads.all) + n); err != nil {
+			return err
+		}
+	}
+	if err := sealSignals(); err != nil {
+		return err
+	}
+	atomic.StoreUint32(&runtimeLocked, 1)
+	return nil
+}
+
+// NewContext implements emu.Machine.
+func (m *Machine) NewContext() *guest.Context { return m.contexts.get() }
+
+// FreeContext implements emu.Machine.
+func (m *Machine) FreeContext(c *guest.Context) { m.contexts.put(c) }
+
+// MaxGuests implements emu.Machine.
+func (m *Machine) MaxGuests() int { return m.maxGuests }
+
+// GateAddr implements emu.Machine.
+func (m *Machine) GateAddr() uint64 { return uint64(m.entries.gate) }
+
+// LinuxGateAddr implements emu.Machine.
+func (m *Machine) LinuxGateAddr() uint64 { return uint64(m.entries.linuxGate) }
+
+// VDSO implements emu.Machine.
+func (m *Machine) VDSO() uint64 { return m.vdso }
+
+// CPUs implements emu.Machine.
+func (m *Machine) CPUs() int { return m.cpus }
+
+// MemoryLimit implements emu.Machine.
+func (m *Machine) MemoryLimit() int64 { return m.memoryLimit }

@@ -1,0 +1,160 @@
+package host
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// thread is the block of a host thread: GS base points to it for as long as the thread lives.
+// It lies outside Go's heap, in a cache line of its own, and is written by its thread alone.
+type thread struct {
+	ctx     uintptr // guest context that has the thread, or 0
+	hostFS  uintptr // the Go runtime's FS base, one per thread
+	alt     uintptr // base of the thread's alternate signal stack
+	ticks   uint64  // of processor time, guest's and kernel's
+	scratch uint64
+	_       [24]byte
+}
+
+// tickPeriod is the processor time between two ticks of a thread.
+const tickPeriod = 10 * time.Millisecond
+
+// threads are the blocks of all host threads that may run guests.
+var threads struct {
+	mu   sync.Mutex
+	slab []thread // room for more
+	all  []*thread
+	tids map[int]bool
+}
+
+// adopt makes the calling host thread one that can run guests: it gives it a block and arms its
+// timer. The goroutine must be locked to the thread. The timer sends tickSignal each time that
+// the thread has used another tickPeriod of processor time; a thread that sleeps gets none.
+func adopt() error {
+	var alt struct {
+		sp    uintptr
+		flags int32
+		size  uintptr
+	}
+	if _, _, e := syscall.RawSyscall(syscall.SYS_SIGALTSTACK, 0, uintptr(unsafe.Pointer(&alt)), 0); e != 0 {
+		return fmt.Errorf("host: thread: sigaltstack: %w", e)
+	}
+	const ssDisable = 2
+	if alt.flags&ssDisable != 0 {
+		return fmt.Errorf("host: thread without an alternate signal stack")
+	}
+	t, err := newThread()
+	if err != nil {
+		return err
+	}
+	t.alt = alt.sp
+	tid := syscall.Gettid()
+	event := struct {
+		value  uint64
+		signo  int32
+		notify int32
+		tid    int32
+		_      [44]byte
+	}{signo: int32(tickSignal), notify: 4 /* SIGEV_THREAD_ID */, tid: int32(tid)}
+	var timer int32
+	const clockThreadCPUTime = 3
+	if _, _, e := syscall.RawSyscall(syscall.SYS_TIMER_CREATE, clockThreadCPUTime,
+		uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&timer))); e != 0 {
+		return fmt.Errorf("host: thread: timer_create: %w", e)
+	}
+	period := syscall.NsecToTimespec(int64(tickPeriod))
+	spec := [2]syscall.Timespec{period, period}
+	if _, _, e := syscall.RawSyscall6(syscall.SYS_TIMER_SETTIME, uintptr(timer), 0,
+		uintptr(unsafe.Pointer(&spec)), 0, 0, 0); e != 0 {
+		return fmt.Errorf("host: thread: timer_settime: %w", e)
+	}
+	setThread(t)
+	threads.mu.Lock()
+	threads.all = append(threads.all, t)
+	threads.tids[tid] = true
+	threads.mu.Unlock()
+	return nil
+}
+
+func newThread() (*thread, error) {
+	threads.mu.Lock()
+	defer threads.mu.Unlock()
+	if threads.tids == nil {
+		threads.tids = map[int]bool{}
+	}
+	if len(threads.slab) == 0 {
+		m, err := syscall.Mmap(-1, 0, 4096, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		if err != nil {
+			return nil, fmt.Errorf("host: thread: mmap: %w", err)
+		}
+		threads.slab = unsafe.Slice((*thread)(unsafe.Pointer(unsafe.SliceData(m))), len(m)/int(unsafe.Sizeof(thread{})))
+	}
+	t := &threads.slab[0]
+	threads.slab = threads.slab[1:]
+	return t, nil
+}
+
+// spawn makes the process have n host threads, idle but ready to run guests. The runtime
+// takes them instead of making new ones, which it cannot do behind the lock.
+func spawn(n int) error {
+	errs := make(chan error, n)
+	release := make(chan struct{})
+	var done sync.WaitGroup
+	for range n {
+		done.Go(func() {
+			// A goroutine that waits while it holds a thread makes the runtime find another for
+			// the next.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			if mine() {
+				errs <- nil
+			} else {
+				errs <- adopt()
+			}
+			<-release
+		})
+	}
+	var first error
+	for range n {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	close(release)
+	done.Wait()
+	return first
+}
+
+// mine reports whether this host thread has been adopted.
+func mine() bool {
+	threads.mu.Lock()
+	defer threads.mu.Unlock()
+	return threads.tids[syscall.Gettid()]
+}
+
+// strangers counts the process's threads that have not been adopted. The runtime knows them
+// all, /proc may be out of reach by now.
+func strangers() int {
+	n, _ := runtime.ThreadCreateProfile(nil) // a record for each thread that was made
+	threads.mu.Lock()
+	defer threads.mu.Unlock()
+	return n - len(threads.all)
+}
+
+// cpuTime returns the processor time that all adopted threads have used, to a tick.
+func cpuTime() time.Duration {
+	threads.mu.Lock()
+	defer threads.mu.Unlock()
+	var n uint64
+	for _, t := range threads.all {
+		n += t.ticks
+	}
+	return time.Duration(n) * tickPeriod
+}
+
+//go:noescape
+func setThread(t *thread)
