@@ -1,0 +1,81 @@
+package ext4
+
+import (
+	"errors"
+	"fmt"
+
+	"pinhole/abi"
+	"pinhole/blockdev"
+)
+
+// CorruptError says that the image contradicts the format, and where. To the guest it is
+// EUCLEAN. Finding one makes a file system read-only.
+type CorruptError struct {
+	What  string
+	Ino   uint32 // 0: not in an inode
+	Block uint64 // on the device; 0: not in a certain block
+	Group int64  // -1: not in a certain group
+}
+
+func (e *CorruptError) Error() string {
+	s := "corrupt ext4: "
+	if e.Group >= 0 {
+		s += fmt.Sprintf("group %d: ", e.Group)
+	}
+	if e.Ino != 0 {
+		s += fmt.Sprintf("inode %d: ", e.Ino)
+	}
+	if e.Block != 0 {
+		s += fmt.Sprintf("block %d: ", e.Block)
+	}
+	return s + e.What
+}
+
+// FeatureError says that the image uses features that this driver cannot handle.
+type FeatureError struct {
+	Names string // as mke2fs -O has them, separated by commas
+}
+
+func (e *FeatureError) Error() string {
+	return "ext4 features not supported: " + e.Names + " (make the image without them: mkfs.ext4 -O ^FEATURE)"
+}
+
+// corrupt reports e, makes the file system read-only, and returns e.
+func (fs *FS) corrupt(e *CorruptError) error {
+	if fs.damaged.CompareAndSwap(false, true) && !fs.readOnly.Swap(true) {
+		fs.log("%v; file system is now read-only", e)
+	} else if fs.corruptions.Add(1) < 20 {
+		fs.log("%v", e)
+	}
+	return e
+}
+
+func (fs *FS) corruptInode(ino uint32, format string, args ...any) error {
+	return fs.corrupt(&CorruptError{What: fmt.Sprintf(format, args...), Ino: ino, Group: -1})
+}
+
+func (fs *FS) corruptBlock(ino uint32, block uint64, format string, args ...any) error {
+	return fs.corrupt(&CorruptError{What: fmt.Sprintf(format, args...), Ino: ino, Block: block, Group: -1})
+}
+
+func (fs *FS) corruptGroup(g uint32, format string, args ...any) error {
+	return fs.corrupt(&CorruptError{What: fmt.Sprintf(format, args...), Group: int64(g)})
+}
+
+// errno turns an error of this package into what the guest sees.
+func errno(err error) abi.Errno {
+	if err == nil {
+		return 0
+	}
+	if e, ok := err.(abi.Errno); ok {
+		return e
+	}
+	var c *CorruptError
+	switch {
+	case errors.As(err, &c):
+		return abi.EUCLEAN
+	case errors.Is(err, blockdev.ErrNoSpace):
+		return abi.ENOSPC
+	}
+	return abi.EIO
+}

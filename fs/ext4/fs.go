@@ -1,0 +1,238 @@
+package ext4
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pinhole/abi"
+	"pinhole/blockdev"
+	"pinhole/fs/ext4/disk"
+	"pinhole/fs/ext4/jbd2"
+	"pinhole/fs/vfs"
+)
+
+// Options of Mount.
+type Options struct {
+	// ReadOnly refuses every change and writes nothing to the device, not even the
+	// replay of a journal, which is then kept in memory.
+	ReadOnly bool
+	// Arena has the frames of the cache; nil for one of CacheBytes on the heap.
+	Arena *blockdev.Arena
+	// CacheBytes limits file content and metadata in the cache; 0 for the default.
+	CacheBytes int
+	// Clock returns the time for timestamps; nil for the host's.
+	Clock func() (sec int64, nsec int32)
+	// Log takes what an operator should know, a line at a time; nil for nothing.
+	Log func(format string, args ...any)
+	// NoAtime keeps access times as they are. Otherwise they follow Linux's relatime.
+	NoAtime bool
+	// Revoke is called before blocks that MapExtents has told of are freed, with the
+	// inode and the range of the file; it takes the mapping away. It may be nil.
+	Revoke func(ino uint64, off, n int64)
+	// FlushAfter is how long a change may stay in memory; 0 for the default.
+	FlushAfter time.Duration
+}
+
+const (
+	defaultCacheBytes = 64 << 20
+	minCacheBytes     = 1 << 20
+	defaultFlushAfter = 400 * time.Millisecond
+)
+
+// FS is a mounted ext4 file system. It implements [vfs.FileSystem].
+type FS struct {
+	dev    blockdev.Device
+	mapped blockdev.Mapped // dev, if its content is in memory
+	opts   Options
+	clock  func() (int64, int32)
+	logf   func(string, ...any)
+
+	geometry
+	sbMu   sync.Mutex // guards sb's changing fields and the orphan list
+	sb     disk.Superblock
+	sbTx   *transaction // that will write the superblock
+	orphan *inode       // head of the orphan list
+
+	groups     []group
+	zones      zones
+	freeBlocks atomic.Int64
+	freeInodes atomic.Int64
+	dirCount   atomic.Int64
+
+	buffers bufferCache
+	frames  frameSource
+	inodes  inodeCache
+	pages   pageCache
+
+	txLock   sync.RWMutex
+	running  *transaction // changed only under txLock
+	commitMu sync.Mutex   // one commit at a time
+	flusher  flusher
+
+	bounces sync.Pool // of *[]byte, see bounce
+
+	nsMu sync.Mutex // see the package's lock order
+
+	readOnly    atomic.Bool
+	damaged     atomic.Bool // corruption was found
+	corruptions atomic.Int64
+	unmounted   atomic.Bool
+	cookieSeed  uint64 // of directory cookies; differs from mount to mount
+}
+
+var _ vfs.FileSystem = (*FS)(nil)
+
+// Mount opens the ext4 file system on dev. A journal that was left dirty is replayed, and
+// inodes on the orphan list are deleted or truncated. The caller keeps dev open until after
+// Unmount.
+func Mount(dev blockdev.Device, opts Options) (*FS, error) {
+	fs := &FS{dev: dev, opts: opts, clock: opts.Clock, logf: opts.Log, cookieSeed: rand.Uint64()}
+	if fs.clock == nil {
+		fs.clock = hostClock
+	}
+	if fs.opts.FlushAfter <= 0 {
+		fs.opts.FlushAfter = defaultFlushAfter
+	}
+	fs.readOnly.Store(opts.ReadOnly)
+	if err := fs.loadSuperblock(); err != nil {
+		return nil, err
+	}
+	fs.frames.init(fs.opts.Arena, fs.opts.CacheBytes, fs.bs)
+	fs.buffers.init(fs)
+	fs.inodes.init(fs)
+	fs.pages.init(fs)
+	fs.mapped, _ = dev.(blockdev.Mapped)
+	fs.running = newTransaction(1)
+	if err := fs.loadGroups(); err != nil {
+		return nil, err
+	}
+	if err := fs.replayJournal(); err != nil {
+		return nil, err
+	}
+	if err := fs.protectJournal(); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if err := fs.checkRoot(); err != nil {
+		return nil, err
+	}
+	fs.flusher.init(fs)
+	if !fs.readOnly.Load() {
+		fs.noteMount()
+		if err := fs.processOrphans(); err != nil {
+			fs.flusher.stop()
+			return nil, fmt.Errorf("orphan list: %w", err)
+		}
+	}
+	return fs, nil
+}
+
+func hostClock() (int64, int32) {
+	t := time.Now()
+	return t.Unix(), int32(t.Nanosecond())
+}
+
+func (fs *FS) log(format string, args ...any) {
+	if fs.logf != nil {
+		fs.logf(format, args...)
+	}
+}
+
+// now returns the time for a timestamp.
+func (fs *FS) now() disk.Time {
+	sec, nsec := fs.clock()
+	return disk.Time{Sec: sec, Nsec: nsec}
+}
+
+// checkRoot makes sure that there is a root directory.
+func (fs *FS) checkRoot() error {
+	n, err := fs.iget(disk.RootInode)
+	if err != nil {
+		return fmt.Errorf("root directory: %w", err)
+	}
+	defer n.Unref()
+	if !n.isDir() {
+		return fs.corruptInode(disk.RootInode, "the root is not a directory (mode %#o)", n.Mode())
+	}
+	return nil
+}
+
+// replayJournal brings the device up to date if the journal says so.
+func (fs *FS) replayJournal() error {
+	if !fs.sb.HasIncompat(disk.IncompatRecover) {
+		return nil
+	}
+	switch {
+	case !fs.sb.HasCompat(disk.CompatHasJournal):
+		return fs.corruptBlock(0, 0, "needs recovery but has no journal")
+	case fs.sb.JournalInum == 0:
+		return errors.New("the journal is on another device and needs recovery: run e2fsck")
+	}
+	runs, err := fs.journalRuns()
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j := jbd2.Journal{Device: fs.dev, BlockSize: fs.bs, Runs: runs, Blocks: fs.blocks}
+	overlay, stats, err := j.Replay(fs.opts.ReadOnly)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if stats.Transactions > 0 {
+		fs.log("journal replayed: %d transactions, %d blocks, %d revoked", stats.Transactions, stats.Blocks, stats.Revoked)
+	}
+	fs.dev = overlay
+	fs.mapped, _ = overlay.(blockdev.Mapped)
+	// What was read before may have changed.
+	fs.buffers.init(fs)
+	fs.inodes.init(fs)
+	if err := fs.loadSuperblock(); err != nil {
+		return fmt.Errorf("after journal replay: %w", err)
+	}
+	if err := fs.loadGroups(); err != nil {
+		return fmt.Errorf("after journal replay: %w", err)
+	}
+	if fs.opts.ReadOnly {
+		return nil
+	}
+	fs.sb.FeatureIncompat &^= disk.IncompatRecover
+	return fs.writeSuperblockNow()
+}
+
+// Root returns the root directory with a reference.
+func (fs *FS) Root() vfs.Node {
+	n, err := fs.iget(disk.RootInode)
+	if err != nil {
+		// Mount has read it; only a failing device gets here.
+		fs.log("root directory: %v", err)
+		n = fs.inodes.broken()
+	}
+	return n
+}
+
+// StatFS implements vfs.FileSystem.
+func (fs *FS) StatFS(s *vfs.StatFS) abi.Errno {
+	free := uint64(max(fs.freeBlocks.Load(), 0))
+	*s = vfs.StatFS{
+		Type:    disk.Magic,
+		Bsize:   int64(fs.bs),
+		Blocks:  fs.blocks - fs.overhead,
+		Bfree:   free,
+		Files:   uint64(fs.inodesCount),
+		Ffree:   uint64(max(fs.freeInodes.Load(), 0)),
+		Fsid:    fs.fsid,
+		Namelen: disk.MaxNameLen,
+	}
+	if free > fs.sb.RBlocksCount {
+		s.Bavail = free - fs.sb.RBlocksCount
+	}
+	if fs.readOnly.Load() {
+		s.Flags |= abi.ST_RDONLY
+	}
+	return 0
+}
+
+// ReadOnly implements vfs.FileSystem.
+func (fs *FS) ReadOnly() bool { return fs.readOnly.Load() }

@@ -1,0 +1,144 @@
+package ext4
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// transaction is a set of changes that reach the device together.
+type transaction struct {
+	id uint64
+
+	mu      sync.Mutex
+	buffers []*buffer // changed, each with a reference
+	inodes  []*inode  // changed; encoded into their table blocks at commit
+	groups  []*group  // changed descriptors
+	freed   []freedRun
+	ordered []*inode // got new blocks: their content goes first
+
+	super atomic.Bool  // counts in the superblock changed
+	size  atomic.Int32 // len(buffers), to be read without the lock
+}
+
+// freedRun is a run of blocks that may be used again once the transaction is committed.
+type freedRun struct {
+	group uint32
+	start uint32
+	n     uint32
+}
+
+func newTransaction(id uint64) *transaction { return &transaction{id: id} }
+
+func (tx *transaction) empty() bool {
+	return len(tx.buffers) == 0 && len(tx.inodes) == 0 && len(tx.groups) == 0 && !tx.super.Load()
+}
+
+// handle is one atomic change of metadata: everything done between begin and end is in the
+// same transaction. A handle is short: it may read blocks, but must not wait for a commit,
+// a frame or an inode's lock. Handles do not nest.
+type handle struct {
+	fs *FS
+	tx *transaction
+}
+
+// begin opens a handle that changes at most credits metadata blocks.
+func (fs *FS) begin(credits int) (handle, error) {
+	_ = credits // what a journal will reserve
+	fs.txLock.RLock()
+	if fs.readOnly.Load() {
+		fs.txLock.RUnlock()
+		return handle{}, errReadOnly
+	}
+	return handle{fs, fs.running}, nil
+}
+
+// end closes the handle. Content changed under it may be committed from now on.
+func (h handle) end() {
+	big := h.tx.size.Load() > maxTransaction
+	h.fs.txLock.RUnlock()
+	h.fs.flusher.dirtied(big)
+}
+
+// maxTransaction is the number of changed blocks beyond which a commit starts early.
+const maxTransaction = 4096
+
+// access announces that b's content will be changed. b must be loaded and checked.
+func (h handle) access(b *buffer) {
+	if b.tx.Load() == h.tx || !b.tx.CompareAndSwap(nil, h.tx) {
+		return
+	}
+	h.fs.buffers.ref(b)
+	h.tx.mu.Lock()
+	h.tx.buffers = append(h.tx.buffers, b)
+	h.tx.size.Store(int32(len(h.tx.buffers)))
+	h.tx.mu.Unlock()
+}
+
+// inode announces that n's persistent fields will be changed. The caller holds n's lock.
+func (h handle) inode(n *inode) error {
+	if n.tx.Load() == h.tx {
+		return nil
+	}
+	b, err := h.fs.inodeBlock(n.ino)
+	if err != nil {
+		return err
+	}
+	h.inodeIn(n, b)
+	return nil
+}
+
+// inodeIn is inode for a caller that has n's block of the inode table, with a reference
+// that passes to the handle.
+func (h handle) inodeIn(n *inode, b *buffer) {
+	h.access(b)
+	if n.tx.CompareAndSwap(nil, h.tx) {
+		n.table = b
+		h.tx.mu.Lock()
+		h.tx.inodes = append(h.tx.inodes, n)
+		h.tx.mu.Unlock()
+		return
+	}
+	h.fs.buffers.put(b)
+}
+
+// group announces that g's descriptor will be changed. The caller holds g's lock.
+func (h handle) group(g *group) {
+	if g.tx == h.tx {
+		return
+	}
+	g.tx = h.tx
+	h.tx.mu.Lock()
+	h.tx.groups = append(h.tx.groups, g)
+	h.tx.mu.Unlock()
+	h.super()
+}
+
+// super announces that the superblock changes.
+func (h handle) super() {
+	if !h.tx.super.Load() {
+		h.tx.super.Store(true)
+	}
+}
+
+// order has n's content written before the transaction's metadata.
+func (h handle) order(n *inode) {
+	if n.orderedTx == h.tx.id {
+		return
+	}
+	n.orderedTx = h.tx.id
+	h.tx.mu.Lock()
+	h.tx.ordered = append(h.tx.ordered, n)
+	h.tx.mu.Unlock()
+}
+
+// forget drops a metadata block that the handle has freed: its changes need not reach the
+// device, and a journal must not replay older ones over what comes after.
+func (h handle) forget(nr uint64) {
+	b := h.fs.buffers.lookup(nr)
+	if b == nil {
+		return
+	}
+	b.role.Store(uint64(roleNone))
+	h.fs.buffers.forget(nr)
+	h.fs.buffers.put(b)
+}
