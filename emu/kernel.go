@@ -1,6 +1,7 @@
 package emu
 
 import (
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,14 @@ type Config struct {
 
 	// Hostname is what uname tells; empty: "pinhole".
 	Hostname string
+
+	// UID and GID are the first process's.
+	UID, GID uint32
+
+	// Terminal says which of descriptors 0, 1, 2 were a terminal before the supervisor began to
+	// relay it. Window is the terminal's size at the moment, in rows and columns; nil: unknown.
+	Terminal [3]bool
+	Window   func() (rows, cols uint16)
 
 	// Trace gets a line for each call of the guest; nil: none. Each line is one Write.
 	Trace io.Writer
@@ -38,15 +47,20 @@ type Kernel struct {
 	slots   slots
 	tracer  *tracer // nil: no trace
 	futexes futexTable
-	started int64 // CLOCK_MONOTONIC in nanoseconds
+	io      kernelIO // what file calls keep for all processes
+	started int64    // CLOCK_MONOTONIC in nanoseconds
 
 	// keepalive is a timer that never fires. With every guest thread asleep, and no deadline
 	// anywhere, Go's runtime would take the sandbox for a deadlocked program and end it.
 	keepalive *time.Timer
 
+	commit commitment
+	ram    *ramPool
+
 	mu       sync.Mutex
 	procs    map[int32]*Process
-	nextPID  int32
+	tasks    map[int32]*Task // of all processes, by thread number
+	nextID   int32
 	taskN    atomic.Int32 // threads of all processes
 	initDone chan struct{}
 	initExit int // status of the first process, once initDone is closed
@@ -62,10 +76,13 @@ func New(c Config) *Kernel {
 		ns:       c.Namespace,
 		conf:     c,
 		procs:    make(map[int32]*Process),
-		nextPID:  firstPID,
+		tasks:    make(map[int32]*Task),
+		nextID:   firstPID,
+		ram:      newRAMPool(c.Machine),
 		initDone: make(chan struct{}),
 	}
 	k.slots.free.Store(int64(c.Machine.MaxGuests()))
+	k.commit.limit = c.Machine.MemoryLimit()
 	k.started = k.monotonic()
 	k.keepalive = time.AfterFunc(time.Duration(forever), func() {})
 	if c.Trace != nil {
@@ -78,6 +95,15 @@ func New(c Config) *Kernel {
 // error wraps one of ErrNotFound, ErrNotExecutable when the program is at fault.
 func (k *Kernel) Start(path string, argv, env []string, cwd string) error {
 	return k.start(path, argv, env, cwd)
+}
+
+// bug ends the sandbox after a panic of the kernel: its state cannot be trusted any more.
+func (k *Kernel) bug(r any, stack []byte) {
+	trace := fmt.Sprintf("kernel bug: %v\n%s", r, stack)
+	if k.conf.Fatal != nil {
+		k.conf.Fatal(trace)
+	}
+	panic(trace) // nobody is there to tell
 }
 
 // Wait returns when the first process has ended: its exit status, or 128+N when signal N ended it.

@@ -1,9 +1,11 @@
 package emu
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"pinhole/abi"
 	"pinhole/fs/vfs"
 )
 
@@ -13,27 +15,162 @@ const firstPID = 2
 
 // Process is what threads share: memory, descriptors, directories, signal handlers, identity.
 //
-// Lock order: Kernel.mu, Process.mu, signal.mu, space.mu; any of them before a futex bucket's.
+// Lock order: fsmu, Kernel.mu, Process.mu, signals.mu. space.mu and the locks of futexes are
+// innermost, each held with none of the others.
 type Process struct {
 	kernel *Kernel
 	pid    int32
+	parent *Process    // nil: none that the sandbox knows
+	name   string      // path of the program, as it was started
+	exe    *vfs.Dentry // the program; held
+	bias   uint64      // from the program's own addresses to where it lies
 
-	files *fdTable // has its own lock
+	files  *fdTable // has its own lock
+	procIO          // what file calls keep per process
 
-	fsmu  sync.RWMutex
-	fsctx vfs.Context // who and where it is towards file systems; guarded by fsmu
+	// fsctx is who and where the process is towards file systems. What it points to never
+	// changes: see changeFS.
+	fsctx atomic.Pointer[vfs.Context]
+	fsmu  sync.Mutex // held while fsctx is replaced
 
 	mem *space
-	sig signalTable
+	sig signals
+
+	limits [abi.RLIM_NLIMITS]limit
+
+	live    atomic.Int32         // threads, those that are about to end included
+	quieter atomic.Pointer[Task] // the thread for which all others keep off (see quiet); changed with mu held
 
 	mu      sync.Mutex
 	ids     identity
-	limits  limits
 	tasks   map[int32]*Task // by thread number
 	exiting bool
-	status  int          // as Wait returns it, once exiting
-	live    atomic.Int32 // len(tasks), readable without the lock
+	status  int // as Wait returns it, once exiting
 }
 
-type identity struct{}
-type limits struct{}
+// fs returns who and where the process is towards file systems, to be passed to one call of
+// the namespace.
+func (p *Process) fs() *vfs.Context { return p.fsctx.Load() }
+
+// changeFS replaces the process's file system context by a copy that change has altered; if
+// change reports an error, nothing happens. Calls that are under way go on with the old one.
+func (p *Process) changeFS(change func(*vfs.Context) abi.Errno) abi.Errno {
+	p.fsmu.Lock()
+	defer p.fsmu.Unlock()
+	c := *p.fsctx.Load()
+	if errno := change(&c); errno != 0 {
+		return errno
+	}
+	p.fsctx.Store(&c)
+	return 0
+}
+
+// newID returns a number for a process or thread that none has. k.mu is held.
+func (k *Kernel) newID() int32 {
+	const last = 1<<22 - 1 // Linux's PID_MAX_LIMIT
+	for {
+		id := k.nextID
+		if k.nextID++; k.nextID > last {
+			k.nextID = firstPID
+		}
+		if k.tasks[id] == nil && k.procs[id] == nil {
+			return id
+		}
+	}
+}
+
+// task returns the thread with number tid, or nil.
+func (k *Kernel) task(tid int32) *Task {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.tasks[tid]
+}
+
+// process returns the process with number pid, or nil.
+func (k *Kernel) process(pid int32) *Process {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.procs[pid]
+}
+
+// processes returns all processes.
+func (k *Kernel) processes() []*Process {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	list := make([]*Process, 0, len(k.procs))
+	for _, p := range k.procs {
+		list = append(list, p)
+	}
+	return list
+}
+
+// hasGroup tells whether a process is in process group id.
+func (k *Kernel) hasGroup(id int32) bool {
+	for _, p := range k.processes() {
+		if p.group() == id {
+			return true
+		}
+	}
+	return false
+}
+
+// threads returns the threads of the process in order of their numbers.
+func (p *Process) threads() []*Task {
+	p.mu.Lock()
+	list := make([]*Task, 0, len(p.tasks))
+	for _, t := range p.tasks {
+		list = append(list, t)
+	}
+	p.mu.Unlock()
+	slices.SortFunc(list, func(a, b *Task) int { return int(a.tid - b.tid) })
+	return list
+}
+
+// task returns the process's thread with number tid, or nil.
+func (p *Process) task(tid int32) *Task {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tasks[tid]
+}
+
+// procExit answers proc_exit (exit_group(2)).
+func (t *Task) procExit(status int32) (uint64, abi.Errno) {
+	t.proc.exit(int(status & 0xff))
+	return 0, 0
+}
+
+// exit makes all threads of the process end; status is what Wait will say unless it is
+// ending already. It tells whether it was not.
+func (p *Process) exit(status int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exiting {
+		return false
+	}
+	p.exiting = true
+	p.status = status
+	for _, t := range p.tasks {
+		t.alert(attExit)
+	}
+	return true
+}
+
+// kill ends the process by a signal that nobody can do anything about.
+func (p *Process) kill(info *abi.Siginfo) { p.exit(128 + int(info.Signo)) }
+
+// end does what is left when the last thread of a process has ended.
+func (p *Process) end() {
+	k := p.kernel
+	p.files.closeAll()
+	p.mem.release()
+	p.setCwd(nil)
+	p.setRoot(nil)
+	p.exe.Unref()
+	k.mu.Lock()
+	delete(k.procs, p.pid)
+	k.mu.Unlock()
+	if p.parent == nil {
+		k.initExit = p.status
+		close(k.initDone)
+	}
+}

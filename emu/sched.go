@@ -146,11 +146,9 @@ func (t *Task) wait(deadline int64) abi.Errno {
 		t.arm(left)
 		armed = true
 	}
-	t.state.Store(taskBlocked)
-	t.kernel.slots.release()
+	t.block()
 	t.parker.park()
-	t.kernel.slots.acquire(t)
-	t.state.Store(taskRunning)
+	t.unblock()
 	if armed {
 		t.timer.Stop()
 	}
@@ -178,11 +176,9 @@ func (t *Task) arm(d int64) {
 // outside runs f, which may block for long without wait (a host call on stdio), with the task's
 // slot given up. f touches no guest memory, and no lock is held.
 func (t *Task) outside(f func()) {
-	t.state.Store(taskBlocked)
-	t.kernel.slots.release()
+	t.block()
 	f()
-	t.kernel.slots.acquire(t)
-	t.state.Store(taskRunning)
+	t.unblock()
 }
 
 // slots limits how many tasks are between two waits, and so how many may be in Machine.Enter

@@ -1,20 +1,287 @@
 package emu
 
-import "pinhole/abi"
+import (
+	"sync"
 
-// signalTable is what the threads of a process share of signals.
-type signalTable struct{}
+	"pinhole/abi"
+)
+
+// signals is what the threads of a process share of signals.
+type signals struct {
+	mu      sync.Mutex
+	act     [abi.SIGRTMAX + 1]abi.Sigaction // by number; 0 is unused
+	pending sigQueue                        // for whichever thread takes them
+}
+
+// sigQueue is a list of pending signals. Of the first 31 only one of each is kept, of the
+// real-time ones as many as the limit admits, in order.
+type sigQueue struct {
+	set  abi.Sigset
+	list []abi.Siginfo
+}
+
+// maxQueued bounds a sigQueue (RLIMIT_SIGPENDING may be lower).
+const maxQueued = 4096
+
+// add puts a signal into the queue; EAGAIN when it is full.
+func (q *sigQueue) add(info *abi.Siginfo, limit uint64) abi.Errno {
+	sig := int(info.Signo)
+	if q.set.Has(sig) && sig < abi.SIGRTMIN {
+		return 0
+	}
+	if sig >= abi.SIGRTMIN && uint64(len(q.list)) >= min(limit, maxQueued) {
+		return abi.EAGAIN
+	}
+	q.set = q.set.Add(sig)
+	q.list = append(q.list, *info)
+	return 0
+}
+
+// take removes the first pending signal of set: faults before others, lower numbers before higher.
+func (q *sigQueue) take(set abi.Sigset) (info abi.Siginfo, ok bool) {
+	set &= q.set
+	if set == 0 {
+		return info, false
+	}
+	sig := 1
+	if s := set & faultSignals; s != 0 {
+		set = s
+	}
+	for !set.Has(sig) {
+		sig++
+	}
+	at, more := -1, false
+	for i := range q.list {
+		if int(q.list[i].Signo) == sig {
+			if at >= 0 {
+				more = true
+				break
+			}
+			at = i
+		}
+	}
+	info = q.list[at]
+	q.list = append(q.list[:at], q.list[at+1:]...)
+	if !more {
+		q.set = q.set.Del(sig)
+	}
+	return info, true
+}
+
+// flush removes all signals of set.
+func (q *sigQueue) flush(set abi.Sigset) {
+	if q.set&set == 0 {
+		return
+	}
+	q.set &^= set
+	kept := q.list[:0]
+	for i := range q.list {
+		if !set.Has(int(q.list[i].Signo)) {
+			kept = append(kept, q.list[i])
+		}
+	}
+	q.list = kept
+}
+
+func sigset(sigs ...int) (s abi.Sigset) {
+	for _, sig := range sigs {
+		s = s.Add(sig)
+	}
+	return s
+}
+
+var (
+	faultSignals  = sigset(abi.SIGSEGV, abi.SIGBUS, abi.SIGFPE, abi.SIGILL, abi.SIGTRAP, abi.SIGSYS)
+	unmaskable    = sigset(abi.SIGKILL, abi.SIGSTOP)
+	ignoreSignals = sigset(abi.SIGCHLD, abi.SIGURG, abi.SIGWINCH, abi.SIGCONT) // by default
+	stopSignals   = sigset(abi.SIGSTOP, abi.SIGTSTP, abi.SIGTTIN, abi.SIGTTOU)
+	coreSignals   = sigset(abi.SIGQUIT, abi.SIGILL, abi.SIGTRAP, abi.SIGABRT, abi.SIGBUS, abi.SIGFPE, abi.SIGSEGV, abi.SIGXCPU, abi.SIGXFSZ, abi.SIGSYS)
+)
+
+// ignored tells whether the action for sig is to do nothing. Locked.
+func (s *signals) ignored(sig int) bool {
+	switch s.act[sig].Handler {
+	case abi.SIG_IGN:
+		return true
+	case abi.SIG_DFL:
+		return ignoreSignals.Has(sig)
+	}
+	return false
+}
+
+// signal sends signal sig to the process, as the kernel itself does (SIGALRM, SIGCHLD, ...).
+func (p *Process) signal(sig int) {
+	p.send(&abi.Siginfo{Signo: int32(sig), Code: abi.SI_KERNEL}, nil)
+}
+
+// signal sends signal sig to the thread, as the kernel itself does (SIGPIPE, SIGXFSZ).
+func (t *Task) signal(sig int) {
+	t.proc.send(&abi.Siginfo{Signo: int32(sig), Code: abi.SI_KERNEL}, t)
+}
+
+// send makes a signal pending for the thread to, or for the process if to is nil, and wakes a
+// thread that takes it.
+func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
+	sig := int(info.Signo)
+	if sig == abi.SIGKILL {
+		p.kill(info)
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exiting {
+		return 0
+	}
+	s := &p.sig
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case sig == abi.SIGCONT:
+		p.flush(stopSignals)
+		p.proceed()
+	case stopSignals.Has(sig):
+		p.flush(sigset(abi.SIGCONT))
+	}
+	taker := p.taker(sig, to)
+	if taker != nil && s.ignored(sig) && !taker.sigwait.Has(sig) {
+		return 0
+	}
+	q := &s.pending
+	if to != nil {
+		q = &to.sigpend
+	}
+	if errno := q.add(info, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
+		return errno
+	}
+	if taker != nil {
+		taker.alert(attSignal)
+	}
+	return 0
+}
+
+// flush removes pending signals of all threads. Both locks are held.
+func (p *Process) flush(set abi.Sigset) {
+	p.sig.pending.flush(set)
+	for _, t := range p.tasks {
+		t.sigpend.flush(set)
+	}
+}
+
+// taker returns the thread that takes signal sig, sent to thread to or (nil) the process: one that waits for
+// it, else one that does not block it; nil if there is none. Both locks are held.
+func (p *Process) taker(sig int, to *Task) *Task {
+	if to != nil {
+		if !to.sigmask.Has(sig) || to.sigwait.Has(sig) {
+			return to
+		}
+		return nil
+	}
+	first := p.tasks[p.pid]
+	var best *Task
+	for _, t := range p.tasks {
+		switch {
+		case t.sigwait.Has(sig):
+			return t
+		case t.sigmask.Has(sig):
+		case best == nil || t == first:
+			best = t
+		}
+	}
+	return best
+}
+
+// due returns the signals that t has to take. The lock of signals is held.
+func (t *Task) due() abi.Sigset {
+	return (t.sigpend.set | t.proc.sig.pending.set) &^ t.sigmask
+}
+
+// setMask replaces the set of signals that t blocks. The lock of signals is held.
+func (t *Task) setMask(set abi.Sigset) {
+	t.sigmask = set &^ unmaskable
+	if t.due() != 0 {
+		t.attention.Or(attSignal)
+	}
+}
+
+// maskDuring replaces the set of blocked signals until the call under way is over: a signal
+// that ends it is handled under the new set, then the old one is back (sigsuspend, ppoll, pselect).
+func (t *Task) maskDuring(set abi.Sigset) {
+	s := &t.proc.sig
+	s.mu.Lock()
+	if !t.useOld {
+		t.oldmask, t.useOld = t.sigmask, true
+	}
+	t.setMask(set)
+	t.attention.Or(attSignal) // so that the mask is put back
+	s.mu.Unlock()
+}
+
+// signalsOf passes on what was meant for the process, and only t would have taken, once t has ended.
+func (p *Process) signalsOf(t *Task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sig.mu.Lock()
+	defer p.sig.mu.Unlock()
+	set := p.sig.pending.set
+	for sig := 1; set != 0 && sig <= abi.SIGRTMAX; sig++ {
+		if set.Has(sig) {
+			if o := p.taker(sig, nil); o != nil {
+				o.alert(attSignal)
+			}
+		}
+	}
+}
 
 // errRestart is what a call returns in place of EINTR when Linux would begin it anew after a
-// handler with SA_RESTART. It never reaches a guest.
+// handler with SA_RESTART, or where there was no handler to run. It never reaches a guest.
 const errRestart abi.Errno = 512
 
 // interrupted looks at what the task's attention is needed for: 0 when there is nothing (any
 // more) that must end a wait, else EINTR.
-func (t *Task) interrupted() abi.Errno { return 0 }
+func (t *Task) interrupted() abi.Errno {
+	for {
+		a := t.attention.Load()
+		switch {
+		case a&attExit != 0:
+			return abi.EINTR
+		case a&attQuiet != 0:
+			t.rest()
+		case a&attStop != 0:
+			t.stopped()
+		case a&attSignal != 0:
+			s := &t.proc.sig
+			s.mu.Lock()
+			due := t.due()
+			waited := (t.sigpend.set | s.pending.set) & t.sigwait
+			if due|waited == 0 && !t.useOld {
+				t.calm(attSignal)
+			}
+			s.mu.Unlock()
+			if due|waited != 0 {
+				return abi.EINTR
+			}
+			if t.attention.Load()&^attSignal == 0 {
+				return 0
+			}
+		default:
+			return 0
+		}
+	}
+}
 
-// signal sends signal sig to the process, as the kernel itself does (SIGPIPE, ...).
-func (p *Process) signal(sig int) {}
+// proceed lets a stopped process go on. Both locks are held.
+func (p *Process) proceed() {
+	for _, t := range p.tasks {
+		t.calm(attStop)
+		t.wake()
+	}
+}
 
-// signal sends signal sig to this thread.
-func (t *Task) signal(sig int) {}
+// stop makes all threads of the process wait until it is continued.
+func (p *Process) stop() {
+	p.mu.Lock()
+	for _, t := range p.tasks {
+		t.alert(attStop)
+	}
+	p.mu.Unlock()
+}

@@ -1,14 +1,17 @@
 package emu
 
 import (
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
+	"pinhole/abi"
 	"pinhole/emu/guest"
 )
 
 // Task is one guest thread. A goroutine runs it: either the guest's code in Machine.Enter, or
-// the kernel on its behalf. Fields without a comment on locking belong to that goroutine.
+// the kernel on its behalf. Fields without a word on locking belong to that goroutine.
 type Task struct {
 	ctx    *guest.Context
 	kernel *Kernel
@@ -16,27 +19,300 @@ type Task struct {
 	tid    int32
 
 	attention atomic.Uint32 // att* bits, set by anybody
-	state     atomic.Uint32 // taskRunning or taskBlocked
+	state     atomic.Uint32 // taskRunning, taskBlocked or taskGone
+
+	args   [6]uint64 // of the call under way
+	taskIO           // what file calls keep from one call to the next
 
 	parker     parker
 	slotWaiter slotWaiter
 	timer      *time.Timer // made by the first wait with a deadline
+	futex      futexWaiter
 
-	taskIO // what file calls keep per thread
+	clearTID   abi.Addr // CLONE_CHILD_CLEARTID: zeroed and woken when the thread ends
+	robust     abi.Addr // head of the list of robust futexes
+	lastFault  faultPoint
+	name       [16]byte // PR_SET_NAME; guarded by proc.mu
+	nameLen    int
+	exitStatus int
+
+	// Of signals; guarded by proc.sig.mu but for reading by the task itself.
+	sigmask  abi.Sigset
+	sigpend  sigQueue
+	sigwait  abi.Sigset // those that signal_wait waits for, though they are blocked
+	oldmask  abi.Sigset // mask to go back to after a call that replaced it (sigsuspend, ppoll)
+	useOld   bool       // oldmask is to be put back
+	altStack abi.SigaltStack
+	frames   int  // signal handlers begun so far
+	returned bool // signal_return has given back a value that looks like an error
+	forcing  bool // a signal that cannot be put off is being handled
 }
 
 // Bits of Task.attention: why the task should look around before it goes back to the guest.
 const (
-	attSignal = 1 << iota // a signal that the thread takes may be pending
+	attSignal = 1 << iota // a signal that the thread takes may be pending, or a mask is to be put back
 	attExit               // the thread has to end
 	attStop               // the process is stopped
-	attQuiet              // somebody waits until all other threads of the process are out of the guest
+	attQuiet              // another thread needs all others to be out of the guest and of calls
 
-	attInterrupt = attSignal | attExit | attStop | attQuiet // all that end a wait, at least for a look
+	attInterrupt = attSignal | attExit | attStop | attQuiet // those that end a wait, at least for a look
 )
 
 // Values of Task.state.
 const (
-	taskRunning = iota // may be in the guest, or in a call
-	taskBlocked        // in wait: touches neither guest memory nor locks until it has looked at attention
+	taskRunning = iota // in the guest, or in a call
+	taskBlocked        // in wait, or waiting for a slot: touches no guest memory before it has looked at attention
+	taskGone           // ended
 )
+
+// alert sets bits of attention and sees to it that the task notices: a blocked one wakes, one in
+// the guest comes in at its next call or tick.
+func (t *Task) alert(bits uint32) {
+	t.attention.Or(bits)
+	atomic.StoreUint32(&t.ctx.Kick, 1)
+	t.wake()
+}
+
+// calm takes back bits of attention.
+func (t *Task) calm(bits uint32) {
+	t.attention.And(^bits)
+}
+
+// run is the task's goroutine.
+func (t *Task) run() {
+	defer t.failure()
+	t.kernel.slots.acquire(t)
+	if t.attention.Load() == 0 || t.attend(0) {
+		t.loop()
+	}
+	t.kernel.slots.release()
+	t.end()
+}
+
+// loop runs the guest and answers its calls until the thread has to end.
+func (t *Task) loop() {
+	c, m := t.ctx, t.kernel.m
+	for {
+		m.Enter(c)
+		if t.attention.Load()&attExit != 0 {
+			return
+		}
+		var ret int64
+		switch c.Why {
+		case guest.Call:
+			t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
+			nr := c.RAX
+			if t.kernel.tracer == nil {
+				ret = t.dispatch(nr, &t.args)
+			} else {
+				ret = t.traceCall(nr)
+			}
+			if ret != -int64(errRestart) && t.attention.Load() == 0 {
+				c.RAX = uint64(ret)
+				continue
+			}
+			if !t.finish(nr, ret) {
+				return
+			}
+			continue
+		case guest.LinuxCall, guest.Syscall:
+			t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
+			nr := c.RAX
+			if t.kernel.tracer == nil {
+				ret = t.dispatchLinux(nr, &t.args)
+			} else {
+				ret = t.traceLinux(nr)
+			}
+			if !t.finish(nr, ret) {
+				return
+			}
+			continue
+		case guest.ForeignSyscall:
+			if t.kernel.tracer != nil {
+				t.kernel.tracer.foreign(t)
+			}
+			c.RAX = ^uint64(abi.ENOSYS) + 1
+		case guest.Fault:
+			t.fault()
+		case guest.Tick:
+			if t.kernel.slots.contended() {
+				t.yield()
+			}
+		}
+		if t.attention.Load() != 0 && !t.attend(0) {
+			return
+		}
+	}
+}
+
+// finish ends a call that returned ret, with signals to be looked at first: false when the thread
+// has to end. The call is made again where Linux would do so.
+func (t *Task) finish(nr uint64, ret int64) bool {
+	c := t.ctx
+	for {
+		restart := uint64(0)
+		if ret == -int64(errRestart) && !t.returned {
+			ret = -int64(abi.EINTR)
+			restart = nr + 1
+		}
+		t.returned = false
+		c.RAX = uint64(ret)
+		if t.attention.Load() != 0 {
+			frames := t.frames
+			if !t.attend(restart) {
+				return false
+			}
+			if t.frames != frames {
+				return true // a handler runs first; the call's result is in its frame
+			}
+		}
+		if restart == 0 {
+			return true
+		}
+		if c.Why == guest.Call {
+			ret = t.dispatch(nr, &t.args)
+		} else {
+			ret = t.dispatchLinux(nr, &t.args)
+		}
+		if t.attention.Load()&attExit != 0 {
+			return false
+		}
+	}
+}
+
+// attend sees to all that attention asks for before the guest goes on; false when the thread has to
+// end. restart is a call's number and 1 if that call was interrupted and is to be made again
+// after a handler that says so.
+func (t *Task) attend(restart uint64) bool {
+	for {
+		a := t.attention.Load()
+		switch {
+		case a == 0:
+			atomic.StoreUint32(&t.ctx.Kick, 0)
+			if t.attention.Load() == 0 {
+				return true
+			}
+		case a&attExit != 0:
+			return false
+		case a&attQuiet != 0:
+			t.rest()
+		case a&attStop != 0:
+			t.stopped()
+		case a&attSignal != 0:
+			if t.deliver(restart) {
+				restart = 0 // the frame of the first handler holds what is restarted
+			}
+		}
+	}
+}
+
+// yield lets those go first who wait for a slot.
+func (t *Task) yield() {
+	t.block()
+	t.unblock()
+}
+
+// block and unblock bracket what a task does without its slot.
+func (t *Task) block() {
+	t.state.Store(taskBlocked)
+	if t.attention.Load()&attQuiet != 0 {
+		t.proc.quietWake()
+	}
+	t.kernel.slots.release()
+}
+
+func (t *Task) unblock() {
+	t.kernel.slots.acquire(t)
+	t.state.Store(taskRunning)
+	for t.attention.Load()&attQuiet != 0 {
+		t.rest()
+	}
+}
+
+// rest keeps the task off the process's memory for as long as another thread needs that.
+func (t *Task) rest() {
+	t.state.Store(taskBlocked)
+	t.proc.quietWake()
+	t.kernel.slots.release()
+	for t.attention.Load()&attQuiet != 0 {
+		t.parker.park()
+	}
+	t.kernel.slots.acquire(t)
+	t.state.Store(taskRunning)
+}
+
+// stopped keeps the task where it is until the process is continued or has to end.
+func (t *Task) stopped() {
+	t.block()
+	for t.attention.Load()&(attStop|attExit) == attStop {
+		t.parker.park()
+	}
+	t.unblock()
+}
+
+// quiet returns when all other threads of the process are out of the guest and of calls, and
+// keeps them there until unquiet: threads that compute come in at their next tick. EINTR when the
+// process has to end. It is called with no lock held; calls of several threads come one after the other.
+func (t *Task) quiet() abi.Errno {
+	p := t.proc
+	for {
+		p.mu.Lock()
+		if p.exiting {
+			p.mu.Unlock()
+			return abi.EINTR
+		}
+		if p.quieter.CompareAndSwap(nil, t) {
+			break
+		}
+		p.mu.Unlock()
+		if t.attention.Load()&attQuiet != 0 {
+			t.rest()
+		} else {
+			runtime.Gosched() // the other has yet to tell us
+		}
+	}
+	others := make([]*Task, 0, len(p.tasks))
+	for _, o := range p.tasks {
+		if o != t {
+			others = append(others, o)
+			o.alert(attQuiet)
+		}
+	}
+	p.mu.Unlock()
+	t.kernel.slots.release() // one of the others may need it to get out of a call
+	for _, o := range others {
+		for o.state.Load() == taskRunning {
+			t.parker.park()
+		}
+	}
+	t.kernel.slots.acquire(t)
+	return 0
+}
+
+// unquiet lets the threads that quiet stopped go on.
+func (t *Task) unquiet() {
+	p := t.proc
+	p.mu.Lock()
+	p.quieter.Store(nil)
+	for _, o := range p.tasks {
+		if o != t {
+			o.calm(attQuiet)
+			o.wake()
+		}
+	}
+	p.mu.Unlock()
+}
+
+// quietWake tells the thread in quiet that another one has stopped.
+func (p *Process) quietWake() {
+	if q := p.quieter.Load(); q != nil {
+		q.wake()
+	}
+}
+
+// failure ends the sandbox after a panic in the kernel: nothing that it holds can be trusted.
+func (t *Task) failure() {
+	if r := recover(); r != nil {
+		t.kernel.bug(r, debug.Stack())
+	}
+}

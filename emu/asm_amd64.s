@@ -9,3 +9,11 @@ TEXT ·casUintptr(SB), NOSPLIT, $0-25
 	CMPXCHGQ CX, 0(BX)
 	SETEQ ret+24(FP)
 	RET
+
+// func cpuFeatures() uint32
+TEXT ·cpuFeatures(SB), NOSPLIT, $0-4
+	MOVL $1, AX
+	XORL CX, CX
+	CPUID
+	MOVL DX, ret+0(FP)
+	RET

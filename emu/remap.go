@@ -1,0 +1,160 @@
+package emu
+
+import (
+	"pinhole/abi"
+	"pinhole/emu/guest"
+)
+
+// uniform returns the mapping at lo if all of [lo, hi) is mapped, and alike as far as a guest can tell: what Linux
+// has as one mapping may be several here (some pages in the RAM, some not). Locked.
+func (s *space) uniform(lo, hi abi.Addr) (vma, bool) {
+	first := s.set.find(lo)
+	if first == nil {
+		return vma{}, false
+	}
+	f := *first
+	f.advance(lo)
+	for p := s.set.seek(lo); lo < hi; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start > lo || v.prot != f.prot || v.file != f.file || (v.flags^f.flags)&vmaShared != 0 {
+			return vma{}, false
+		}
+		if f.file != nil && v.fileOff-int64(v.start) != f.fileOff-int64(f.start) {
+			return vma{}, false
+		}
+		lo = v.end
+	}
+	return f, true
+}
+
+// growInPlace makes the mapping f, which ends at end, longer by n bytes, if nothing is in the
+// way. Locked.
+func (s *space) growInPlace(f vma, end abi.Addr, n uint64) abi.Errno {
+	if !s.inside(end, n) || !s.set.free(end, end+abi.Addr(n)) {
+		return abi.ENOMEM
+	}
+	return s.extend(f, end, n)
+}
+
+// extend maps n bytes at end that go on where the mapping f ends. Locked.
+func (s *space) extend(f vma, end abi.Addr, n uint64) abi.Errno {
+	if f.file == nil {
+		return s.mapAnon(end, n, f.prot, f.flags&vmaShared, false)
+	}
+	return s.mapFile(end, n, f.prot, f.flags&vmaShared, f.file, f.fileOff+int64(end-f.start))
+}
+
+// moveTo moves what is mapped at [lo, hi) to to, where nothing is, and leaves a hole. Pages
+// that have not been written to are mapped anew, those in the RAM are shown in the new
+// place, others are copied. On failure all is as before. Locked; nobody else runs in the space.
+func (s *space) moveTo(lo, hi, to abi.Addr) abi.Errno {
+	var parts []vma
+	for p := s.set.seek(lo); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start >= hi {
+			break
+		}
+		w := *v
+		w.advance(max(lo, w.start))
+		w.end = min(hi, w.end)
+		parts = append(parts, w)
+	}
+	for i := range parts {
+		w := &parts[i]
+		n := w.len()
+		dst := to + (w.start - lo)
+		nw := *w
+		nw.start, nw.end, nw.origin = dst, dst+abi.Addr(n), 0
+		if nw.file != nil {
+			nw.file.refs++
+		}
+		if errno := s.replace(nw, false); errno != 0 {
+			drop(&nw)
+			s.unmove(parts[:i], lo, to)
+			return errno
+		}
+		if w.settled() {
+			if errno := s.copyContent(&nw, w.start); errno != 0 {
+				s.unmove(parts[:i+1], lo, to)
+				return errno
+			}
+		}
+	}
+	// The RAM pages go over to the new mappings: the old ones must not give them back.
+	none := vma{start: lo, end: hi, back: BackNone}
+	if errno := s.host(&none, false); errno != 0 {
+		s.unmove(parts, lo, to)
+		return errno
+	}
+	s.disown(lo, hi)
+	s.forget(lo, hi)
+	return 0
+}
+
+// unmove takes back what moveTo has mapped for parts. Locked.
+func (s *space) unmove(parts []vma, lo, to abi.Addr) {
+	for i := range parts {
+		at := to + (parts[i].start - lo)
+		end := at + abi.Addr(parts[i].len())
+		s.disown(at, end)
+		s.unmap(at, end)
+	}
+}
+
+// disown makes the mappings in [lo, hi) not give back their pages of the RAM when they go, since other
+// mappings show them. Locked.
+func (s *space) disown(lo, hi abi.Addr) {
+	s.set.cut(lo)
+	s.set.cut(hi)
+	for p := s.set.seek(lo); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start >= hi {
+			return
+		}
+		if v.back == BackRAM && !v.sharesFile() {
+			v.flags |= vmaBorrowed
+		}
+	}
+}
+
+// copyChunk is how much copyContent copies at a time: pages that are made present in one call.
+const copyChunk = 64 << 10
+
+// copyContent copies the pages at from to the fresh mapping w. Locked.
+func (s *space) copyContent(w *vma, from abi.Addr) abi.Errno {
+	buf := make([]byte, copyChunk)
+	for off := uint64(0); off < w.len(); off += copyChunk {
+		b := buf[:min(copyChunk, w.len()-off)]
+		n := guest.CopyIn(b, from+abi.Addr(off))
+		b = b[:n]
+		if w.back == BackAnon && allZero(b) {
+			continue
+		}
+		at := w.start + abi.Addr(off)
+		if w.back == BackAnon && w.prot&abi.PROT_WRITE != 0 {
+			// One call makes all pages present, at a fraction of what faults on each would cost.
+			if errno := s.k.m.MapPopulated(at, pageUp(uint64(n)), uint32(w.prot)); errno != 0 {
+				return errno
+			}
+		}
+		if guest.CopyOut(at, b) < len(b) {
+			return abi.ENOMEM
+		}
+	}
+	return 0
+}
+
+func allZero(b []byte) bool {
+	for len(b) >= 8 {
+		if b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7] != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

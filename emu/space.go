@@ -1,0 +1,456 @@
+package emu
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"pinhole/abi"
+	"pinhole/emu/guest"
+	"pinhole/fs/vfs"
+)
+
+// Limits on the number of a process's mappings. Between any two that have something behind them
+// may lie empty space, which is one more mapping of the host's, whose own limit is 65530 (and some
+// of them are the kernel's).
+const (
+	maxMappings = 65530
+	maxHosted   = 30000
+)
+
+// space is the address space of a process: what is mapped where. Everything in it that is not
+// mapped is BackNone at the host. Methods whose comment ends in "Locked" want mu held.
+type space struct {
+	k      *Kernel
+	lo, hi abi.Addr // where mappings go
+	top    abi.Addr // mappings without a place of their own are put below, as high as they fit
+
+	lowLo, lowHi abi.Addr // low addresses, for programs and mappings that need them; may be empty
+
+	mu     sync.Mutex
+	set    vmaSet
+	mapped uint64 // bytes, accessible or not
+
+	heap, brk abi.Addr // the break's start and present place
+	scratch   []vma
+	extents   []ramExtent
+	dead      []*mappedFile // without mappings, to be let go of once mu is free
+}
+
+// mappedFile is the file behind a mapping.
+type mappedFile struct {
+	dentry   *vfs.Dentry // a reference, for the name; may be nil
+	node     vfs.Node    // a reference, so that its blocks stay its own
+	writable bool        // a shared mapping may be made writable
+	refs     int         // mappings; guarded by space.mu
+}
+
+func newSpace(k *Kernel) *space {
+	s := &space{k: k}
+	s.lo, s.hi = k.m.Area()
+	s.lowLo, s.lowHi = k.m.LowArea()
+	s.top = s.hi
+	return s
+}
+
+// lock and unlock guard the space. What was taken away under the lock is let go of after it,
+// since the last reference to a file may cost writes.
+func (s *space) lock() { s.mu.Lock() }
+
+func (s *space) unlock() {
+	dead := s.dead
+	s.dead = nil
+	s.mu.Unlock()
+	for _, f := range dead {
+		f.release()
+	}
+}
+
+func (f *mappedFile) release() {
+	f.node.Unref()
+	if f.dentry != nil {
+		f.dentry.Unref()
+	}
+}
+
+// commitment counts what guests of the sandbox were promised against Machine.MemoryLimit.
+type commitment struct {
+	used  atomic.Int64
+	limit int64
+}
+
+func (c *commitment) take(n uint64) bool {
+	if n == 0 {
+		return true
+	}
+	if n > uint64(c.limit) || c.used.Add(int64(n)) > c.limit {
+		if n <= uint64(c.limit) {
+			c.used.Add(-int64(n))
+		}
+		return false
+	}
+	return true
+}
+
+func (c *commitment) give(n uint64) { c.used.Add(-int64(n)) }
+
+// charge is how much memory v may come to use that nobody else pays for.
+func (v *vma) charge() uint64 {
+	if v.flags&vmaWritten != 0 {
+		return v.len()
+	}
+	return 0
+}
+
+// inside tells whether [a, a+n) is guest address space, all in one area.
+func (s *space) inside(a abi.Addr, n uint64) bool {
+	in := func(lo, hi abi.Addr) bool { return a >= lo && a <= hi && n <= uint64(hi-a) }
+	return in(s.lo, s.hi) || in(s.lowLo, s.lowHi)
+}
+
+// find returns a place for n bytes: the hint if it is free, else the highest place below top.
+// Locked.
+func (s *space) find(hint abi.Addr, n uint64, low bool) (abi.Addr, bool) {
+	if hint = pageDown(hint); hint != 0 && s.inside(hint, n) && s.set.free(hint, hint+abi.Addr(n)) {
+		return hint, true
+	}
+	if low {
+		return s.set.gap(s.lowLo, s.lowHi, n)
+	}
+	if a, ok := s.set.gap(s.lo, s.top, n); ok {
+		return a, true
+	}
+	return s.set.gap(s.lo, s.hi, n)
+}
+
+// room tells whether n more hosted mappings are admitted. Locked.
+func (s *space) room(n int) bool {
+	return s.set.hosted+n <= maxHosted && s.set.n+n <= maxMappings
+}
+
+// host makes the host show v. A piece of empty space onto empty space needs no call.
+func (s *space) host(v *vma, populate bool) abi.Errno {
+	prot := uint32(v.prot)
+	switch {
+	case v.back == BackNone:
+		if s.set.empty(v.start, v.end) {
+			return 0
+		}
+		return s.k.m.Map(v.start, v.len(), abi.PROT_NONE, BackNone, 0)
+	case v.back == BackAnon && populate:
+		return s.k.m.MapPopulated(v.start, v.len(), prot)
+	}
+	return s.k.m.Map(v.start, v.len(), prot, v.back, v.off)
+}
+
+// empty tells whether the host has nothing in [lo, hi).
+func (s *vmaSet) empty(lo, hi abi.Addr) bool {
+	if len(s.runs) == 0 {
+		return true
+	}
+	for p := s.seek(lo); ; p = s.next(p) {
+		v := s.at(p)
+		if v == nil || v.start >= hi {
+			return true
+		}
+		if v.back != BackNone {
+			return false
+		}
+	}
+}
+
+// replace puts v where it says, in place of whatever is there. v.origin is 0 and v.file, if any, counts
+// this mapping already. On failure nothing has changed. Locked.
+func (s *space) replace(v vma, populate bool) abi.Errno {
+	if !s.room(3) || !s.k.commit.take(v.charge()) {
+		return abi.ENOMEM
+	}
+	if errno := s.host(&v, populate); errno != 0 {
+		s.k.commit.give(v.charge())
+		return errno
+	}
+	s.forget(v.start, v.end)
+	s.mapped += v.len()
+	s.set.put(v)
+	return 0
+}
+
+// forget takes [lo, hi) out of the books, after the host shows something else there. Locked.
+func (s *space) forget(lo, hi abi.Addr) {
+	s.scratch = s.set.take(lo, hi, s.scratch[:0])
+	for i := range s.scratch {
+		s.gone(&s.scratch[i])
+	}
+	clear(s.scratch)
+}
+
+// gone lets go of what v, which is not mapped any more, held. Locked.
+func (s *space) gone(v *vma) {
+	s.mapped -= v.len()
+	s.k.commit.give(v.charge())
+	if v.back == BackRAM && v.flags&vmaBorrowed == 0 && !v.sharesFile() {
+		s.k.ram.release(ramExtent{v.off, int64(v.len())})
+	}
+	if v.file != nil {
+		if v.file.refs--; v.file.refs == 0 {
+			s.dead = append(s.dead, v.file)
+		}
+	}
+}
+
+// unmap makes [lo, hi) empty. Locked.
+func (s *space) unmap(lo, hi abi.Addr) abi.Errno {
+	if v := s.set.find(lo); v != nil && v.start < lo && v.end > hi && !s.room(1) {
+		return abi.ENOMEM // a hole makes two of one
+	}
+	none := vma{start: lo, end: hi, back: BackNone}
+	if errno := s.host(&none, false); errno != 0 {
+		return errno
+	}
+	s.forget(lo, hi)
+	return 0
+}
+
+// mapAnon maps zero pages at [a, a+n). Locked.
+func (s *space) mapAnon(a abi.Addr, n uint64, prot uint8, flags vmaFlags, populate bool) abi.Errno {
+	v := vma{start: a, end: a + abi.Addr(n), prot: prot, flags: flags, back: BackAnon}
+	if prot == 0 {
+		v.back = BackNone
+	}
+	if prot&abi.PROT_WRITE != 0 {
+		v.flags |= vmaWritten
+	}
+	return s.replace(v, populate && prot != 0)
+}
+
+// whole tells whether all of [lo, hi) is mapped. Locked.
+func (s *space) whole(lo, hi abi.Addr) bool {
+	for p := s.set.seek(lo); lo < hi; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start > lo {
+			return false
+		}
+		lo = v.end
+	}
+	return true
+}
+
+// settled tells whether the pages of v can be shown in another way only by moving their content: the host
+// cannot change a protection, and mapping anew loses what was written.
+func (v *vma) settled() bool {
+	return v.flags&vmaWritten != 0 && (v.back == BackAnon || v.back == BackImage)
+}
+
+// moves tells whether protect would have to move pages of [lo, hi). Locked.
+func (s *space) moves(lo, hi abi.Addr, prot uint8) bool {
+	for p := s.set.seek(lo); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start >= hi {
+			return false
+		}
+		if v.prot != prot && v.settled() {
+			return true
+		}
+	}
+}
+
+// protect gives [lo, hi) another protection and keeps its content. As Linux does, it stops with
+// ENOMEM at the first hole, with what comes before changed. Locked; where moves says so, nobody
+// else may be running in the space.
+func (s *space) protect(lo, hi abi.Addr, prot uint8) abi.Errno {
+	for at := lo; at < hi; {
+		v := s.set.find(at)
+		if v == nil {
+			return abi.ENOMEM
+		}
+		end := min(v.end, hi)
+		if v.prot != prot {
+			if errno := s.protectPart(v, at, end, prot); errno != 0 {
+				return errno
+			}
+		}
+		at = end
+	}
+	return 0
+}
+
+// protectPart changes [lo, hi), which lies in v. Locked.
+func (s *space) protectPart(v *vma, lo, hi abi.Addr, prot uint8) abi.Errno {
+	if v.sharesFile() && !v.file.writable && prot&abi.PROT_WRITE != 0 {
+		return abi.EACCES
+	}
+	if !s.room(3) {
+		return abi.ENOMEM
+	}
+	w := *v
+	w.advance(lo)
+	w.end = hi
+	if w.settled() {
+		return s.moveToRAM(w, prot)
+	}
+	w.prot = prot
+	if prot&abi.PROT_WRITE != 0 && !w.sharesFile() {
+		w.flags |= vmaWritten
+	}
+	if w.file == nil && w.back != BackRAM {
+		w.back = BackAnon
+		if prot == 0 {
+			w.back = BackNone
+		}
+	}
+	w.origin = 0
+	extra := w.charge() - chargeIn(v, lo, hi)
+	if !s.k.commit.take(extra) {
+		return abi.ENOMEM
+	}
+	if errno := s.host(&w, false); errno != 0 {
+		s.k.commit.give(extra)
+		return errno
+	}
+	s.exchange(w)
+	return 0
+}
+
+func chargeIn(v *vma, lo, hi abi.Addr) uint64 {
+	if v.charge() == 0 {
+		return 0
+	}
+	return uint64(hi - lo)
+}
+
+// exchange puts w in the place of the mapping that it was made from, and which it holds all the
+// resources of. Locked.
+func (s *space) exchange(w vma) {
+	s.scratch = s.set.take(w.start, w.end, s.scratch[:0])
+	clear(s.scratch)
+	s.set.put(w)
+}
+
+// moveToRAM moves the pages of w, a part of a mapping, into the RAM, where they can be shown
+// with any protection from then on, and shows them with prot. Locked; nobody else runs in the space.
+func (s *space) moveToRAM(w vma, prot uint8) abi.Errno {
+	var ok bool
+	if s.extents, ok = s.k.ram.allocAll(int64(w.len()), s.extents[:0]); !ok {
+		return abi.ENOMEM
+	}
+	exts := s.extents
+	for i, e := range exts {
+		p := w
+		p.end = p.start + abi.Addr(e.n)
+		p.back, p.off, p.prot, p.origin = BackRAM, e.off, prot, 0
+		copyPages(s.k.m.RAM()[e.off:e.off+e.n], p.start)
+		if !s.room(3) {
+			s.releaseAll(exts[i:])
+			return abi.ENOMEM
+		}
+		if errno := s.host(&p, false); errno != 0 {
+			s.releaseAll(exts[i:])
+			return errno
+		}
+		s.exchange(p)
+		if p.end < w.end {
+			w.advance(p.end)
+		}
+	}
+	return 0
+}
+
+func (s *space) releaseAll(exts []ramExtent) {
+	for _, e := range exts {
+		s.k.ram.release(e)
+	}
+}
+
+// copyPages copies a guest's pages to dst, which is zero, and leaves out those that hold only
+// zeros, so that pages which nobody has touched cost no memory.
+func copyPages(dst []byte, src abi.Addr) {
+	var page [pageSize]byte
+	for off := 0; off < len(dst); off += pageSize {
+		n := guest.CopyIn(page[:], src+abi.Addr(off))
+		if n > 0 && page != ([pageSize]byte{}) {
+			copy(dst[off:off+n], page[:n])
+		}
+	}
+}
+
+// discard makes the pages of [lo, hi) what a fresh mapping would show. Holes are passed over and reported by
+// ENOMEM. Locked.
+func (s *space) discard(lo, hi abi.Addr) (errno abi.Errno) {
+	for at := lo; at < hi; {
+		v := s.set.at(s.set.seek(at))
+		if v == nil || v.start >= hi {
+			return abi.ENOMEM
+		}
+		if v.start > at {
+			errno = abi.ENOMEM
+			at = v.start
+		}
+		end := min(v.end, hi)
+		if v.flags&(vmaWritten|vmaShared) == vmaWritten {
+			if e := s.discardPart(v, at, end); e != 0 {
+				return e
+			}
+		}
+		at = end
+	}
+	return errno
+}
+
+// discardPart makes [lo, hi) fresh, a part of v, which is private. Locked.
+func (s *space) discardPart(v *vma, lo, hi abi.Addr) abi.Errno {
+	if !s.room(3) {
+		return abi.ENOMEM
+	}
+	w := *v
+	w.advance(lo)
+	w.end = hi
+	if w.file != nil && w.back == BackRAM {
+		return s.reload(w)
+	}
+	old := ramExtent{w.off, int64(w.len())}
+	wasRAM := w.back == BackRAM
+	if wasRAM {
+		w.back, w.off = BackAnon, 0
+		if w.prot == 0 {
+			w.back = BackNone
+		}
+		w.origin = 0
+	}
+	if w.prot&abi.PROT_WRITE == 0 {
+		w.flags &^= vmaWritten
+		w.origin = 0
+	}
+	if errno := s.host(&w, false); errno != 0 {
+		return errno
+	}
+	s.k.commit.give(uint64(hi-lo) - w.charge())
+	s.exchange(w)
+	if wasRAM {
+		s.k.ram.release(old)
+	}
+	return 0
+}
+
+// size returns how much is mapped, in bytes.
+func (s *space) size() uint64 {
+	s.lock()
+	defer s.unlock()
+	return s.mapped
+}
+
+// release empties the space.
+func (s *space) release() {
+	s.lock()
+	defer s.unlock()
+	for s.set.n > 0 {
+		lo := s.set.runs[0].v[0].start
+		last := s.set.runs[len(s.set.runs)-1].v
+		hi := last[len(last)-1].end
+		if s.lowHi > lo && s.lowLo <= lo {
+			hi = min(hi, s.lowHi) // the kernel lies between the areas
+		}
+		if s.unmap(lo, hi) != 0 {
+			s.forget(lo, hi) // the host has none to give: what is left there is nobody's
+		}
+	}
+	s.heap, s.brk = 0, 0
+}
