@@ -98,35 +98,55 @@ func newThread() (*thread, error) {
 	return t, nil
 }
 
-// spawn makes the process have n host threads, idle but ready to run guests. The runtime
-// takes them instead of making new ones, which it cannot do behind the lock.
+// spawn makes the process have at least n host threads that can run guests, idle, and adopts
+// every other one that the runtime may run Go code on. The runtime takes them instead of making
+// new ones, which it cannot do behind the lock.
 func spawn(n int) error {
-	errs := make(chan error, n)
+	// With one processor the runtime wakes no thread but the one it needs. With more it keeps
+	// making threads that look for work, faster than they can be found here.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+
+	// All threads stay held until no stranger is left: the runtime has no other to run the next
+	// goroutine on, or this one, and makes a thread only while it has none.
+	errs := make(chan error)
 	release := make(chan struct{})
 	var done sync.WaitGroup
-	for range n {
+	defer done.Wait()
+	defer close(release)
+	hold := func() error {
 		done.Go(func() {
-			// A goroutine that waits while it holds a thread makes the runtime find another for
-			// the next.
-			runtime.LockOSThread()
+			runtime.LockOSThread() // a goroutine that waits while it has a thread keeps others off it
 			defer runtime.UnlockOSThread()
-			if mine() {
-				errs <- nil
-			} else {
-				errs <- adopt()
-			}
+			errs <- adoptOnce()
 			<-release
 		})
+		return <-errs
 	}
-	var first error
-	for range n {
-		if err := <-errs; err != nil && first == nil {
-			first = err
+	for held := 0; ; held++ {
+		if err := adoptOnce(); err != nil { // the thread that this goroutine happens to be on by now
+			return err
+		}
+		left := strangers()
+		if held >= n && left <= 0 {
+			return nil
+		}
+		if held >= 2*n+left+16 {
+			return fmt.Errorf("host: %d host threads were not made by the machine", left)
+		}
+		if err := hold(); err != nil {
+			return err
 		}
 	}
-	close(release)
-	done.Wait()
-	return first
+}
+
+// adoptOnce adopts the calling host thread if that has not been done.
+func adoptOnce() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if mine() {
+		return nil
+	}
+	return adopt()
 }
 
 // mine reports whether this host thread has been adopted.
@@ -136,13 +156,15 @@ func mine() bool {
 	return threads.tids[syscall.Gettid()]
 }
 
-// strangers counts the process's threads that have not been adopted. The runtime knows them
-// all, /proc may be out of reach by now.
+// strangers counts the threads that have not been adopted and that may run Go code. The runtime knows
+// its threads; /proc may be out of reach by now.
 func strangers() int {
-	n, _ := runtime.ThreadCreateProfile(nil) // a record for each thread that was made
+	n, _ := runtime.ThreadCreateProfile(nil) // a record for each thread there is
 	threads.mu.Lock()
 	defer threads.mu.Unlock()
-	return n - len(threads.all)
+	// The runtime's monitor, and the thread that it makes threads from, never run Go code of anybody else.
+	const apart = 2
+	return n - apart - len(threads.all)
 }
 
 // cpuTime returns the processor time that all adopted threads have used, to a tick.
