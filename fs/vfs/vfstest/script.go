@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/go-cmp/cmp"
-
 	"pinhole/abi"
 	"pinhole/fs/vfs"
 )
@@ -328,10 +326,28 @@ func clip(s string) string {
 	return s
 }
 
+// differList compares lists whose order does not matter, and shows what is missing (-) and
+// what is too much (+).
 func differList(got, want []string) error {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
-	if d := cmp.Diff(want, got, cmp.Transformer("", func(s []string) string { return strings.Join(s, "\n") })); d != "" {
-		return fmt.Errorf("names differ (-want +got):\n%s", d)
+	var diff []string
+	for i, j := 0, 0; i < len(got) || j < len(want); {
+		switch {
+		case j == len(want) || i < len(got) && got[i] < want[j]:
+			diff = append(diff, "+"+got[i])
+			i++
+		case i == len(got) || got[i] > want[j]:
+			diff = append(diff, "-"+want[j])
+			j++
+		default:
+			i, j = i+1, j+1
+		}
 	}
-	return nil
+	if diff == nil {
+		return nil
+	}
+	if len(diff) > 30 {
+		diff = append(diff[:30], "...")
+	}
+	return fmt.Errorf("lists differ (-want +got):\n%s", strings.Join(diff, "\n"))
 }
