@@ -1,0 +1,458 @@
+// Package escape tries to get out: one guest program in src for each kind of forbidden act,
+// and a hostile kernel in the place of the sandbox's own. Each act must end in an emulated
+// answer, a trap or a clean end of the sandbox. What it has done to the host is looked for
+// from outside: in the process's state, in canary files, in its memory.
+package escape
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pinhole/runtime/launch"
+	"pinhole/tests/harness"
+)
+
+// secret stands in the supervisor's environment and arguments, and in a file of the host;
+// nothing inside may ever show it.
+const secret = "xyzzy-host-secret"
+
+// sandbox is a running guest program, seen from outside.
+type sandbox struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	lines  chan string // standard output; closed at its end
+	stderr bytes.Buffer
+	image  string
+	dir    string // the supervisor's working directory, with the canaries
+	before map[string]string
+	pid    int // of the sandbox process
+}
+
+var build struct {
+	sync.Mutex
+	dir   string
+	built map[string]string
+}
+
+// TestMain removes what guest builds.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if build.dir != "" {
+		os.RemoveAll(build.dir)
+	}
+	os.Exit(status)
+}
+
+// guest builds a program of src, without any library, and returns its path.
+func guest(t *testing.T, name string) string {
+	t.Helper()
+	cc := harness.Tool(t, "gcc", "gcc")
+	build.Lock()
+	defer build.Unlock()
+	if p, ok := build.built[name]; ok {
+		return p
+	}
+	if build.dir == "" {
+		dir, err := os.MkdirTemp("", "escape")
+		if err != nil {
+			t.Fatal(err)
+		}
+		build.dir, build.built = dir, map[string]string{}
+	}
+	out := filepath.Join(build.dir, name)
+	harness.Must(t, cc, "-O2", "-w", "-fPIE", "-static-pie", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-builtin",
+		"-fno-stack-protector", "-mno-red-zone", "-Wl,-z,norelro", "-I", filepath.Join(harness.Root(), "shim", "include"),
+		"-o", out, filepath.Join("src", name+".c"))
+	build.built[name] = out
+	return out
+}
+
+// start runs a guest program with arguments. @canary@ in one stands for the path of a file
+// on the host.
+func start(t *testing.T, program string, args ...string) *sandbox {
+	t.Helper()
+	return startWith(t, nil, program, args...)
+}
+
+// startWith has options of "pinhole run".
+func startWith(t *testing.T, options []string, program string, args ...string) *sandbox {
+	t.Helper()
+	s := &sandbox{t: t, dir: t.TempDir(), lines: make(chan string, 1000)}
+	s.image = harness.Image(t, "32M", map[string]string{"/" + program: guest(t, program)})
+	canary := filepath.Join(s.dir, "canary")
+	if err := os.WriteFile(canary, []byte(secret), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(s.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	s.before = s.canaries()
+	argv := append([]string{"run", "--image", s.image}, options...)
+	argv = append(argv, "/"+program)
+	for _, a := range args {
+		argv = append(argv, strings.ReplaceAll(a, "@canary@", canary))
+	}
+	s.cmd = exec.Command(harness.Pinhole(t), argv...)
+	s.cmd.Dir = s.dir
+	s.cmd.Env = append(os.Environ(), "HOST_SECRET="+secret)
+	s.cmd.Stderr = &s.stderr
+	var err error
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.lines)
+		for in := bufio.NewScanner(stdout); in.Scan(); {
+			s.lines <- in.Text()
+		}
+	}()
+	t.Cleanup(func() { s.cmd.Process.Kill() })
+	return s
+}
+
+// patience is far above what any of these takes.
+const patience = time.Minute
+
+// next returns the next line of output; false at its end.
+func (s *sandbox) next() (string, bool) {
+	s.t.Helper()
+	return s.nextWithin(patience)
+}
+
+func (s *sandbox) nextWithin(d time.Duration) (string, bool) {
+	select {
+	case line, ok := <-s.lines:
+		return line, ok
+	case <-time.After(d):
+		s.fatal("no output within %v", d)
+		return "", false
+	}
+}
+
+// until collects lines up to one.
+func (s *sandbox) until(last string) []string {
+	s.t.Helper()
+	var out []string
+	for {
+		line, ok := s.next()
+		if !ok {
+			s.fatal("ended before %q; it said:\n%s", last, strings.Join(out, "\n"))
+		}
+		if line == last {
+			return out
+		}
+		out = append(out, line)
+	}
+}
+
+func (s *sandbox) fatal(format string, args ...any) {
+	s.t.Helper()
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	s.t.Fatalf(format+"\nstandard error:\n%s", append(args, s.stderr.String())...)
+}
+
+// ready collects lines until the guest waits to be looked at, and looks.
+func (s *sandbox) ready() []string {
+	s.t.Helper()
+	out := s.until("ready")
+	s.inspect()
+	return out
+}
+
+// end lets a waiting guest go on to its end and returns the exit status.
+func (s *sandbox) end() int {
+	s.t.Helper()
+	s.stdin.Write([]byte("\n"))
+	return s.wait()
+}
+
+// wait waits for the end, looks at what is left, and returns the exit status.
+func (s *sandbox) wait() int {
+	s.t.Helper()
+	for {
+		if _, ok := s.next(); !ok {
+			break
+		}
+	}
+	s.cmd.Wait()
+	s.after()
+	return harness.ExitStatus(s.cmd.ProcessState)
+}
+
+// after checks what a sandbox that has ended leaves behind.
+func (s *sandbox) after() {
+	s.t.Helper()
+	if diff := cmp.Diff(s.before, s.canaries()); diff != "" {
+		s.t.Errorf("files on the host have changed:\n%s", diff)
+	}
+	if strings.Contains(s.stderr.String(), secret) {
+		s.t.Errorf("standard error has the host's secret:\n%s", s.stderr.String())
+	}
+	harness.Fsck(s.t, s.image)
+	if s.pid != 0 {
+		if name := comm(s.pid); name == launch.Name {
+			s.t.Errorf("the sandbox process %d is still there", s.pid)
+		}
+	}
+}
+
+// canaries reads the directory that the supervisor runs in.
+func (s *sandbox) canaries() map[string]string {
+	out := map[string]string{}
+	err := filepath.WalkDir(s.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		content := ""
+		if d.Type().IsRegular() {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			content = string(data)
+		}
+		rel, _ := filepath.Rel(s.dir, name)
+		out[rel] = fmt.Sprintf("%v %q", info.Mode(), content)
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// process finds the sandbox process: the supervisor's child.
+func (s *sandbox) process() int {
+	s.t.Helper()
+	if s.pid != 0 {
+		return s.pid
+	}
+	children := childrenOf(s.cmd.Process.Pid)
+	if len(children) != 1 {
+		s.fatal("the supervisor has %d children, want 1: %v", len(children), children)
+	}
+	s.pid = children[0]
+	return s.pid
+}
+
+func childrenOf(parent int) []int {
+	var out []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		// pid (comm) state ppid; proc_pid_stat(5)
+		_, rest, _ := strings.Cut(string(text), ") ")
+		f := strings.Fields(rest)
+		if len(f) > 1 && f[1] == strconv.Itoa(parent) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+func comm(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(text))
+}
+
+func status(path string) map[string]string {
+	out := map[string]string{}
+	text, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(text)) {
+		k, v, _ := strings.Cut(line, ":")
+		out[k] = strings.TrimSpace(v)
+	}
+	return out
+}
+
+// inspect looks at a sandbox process that waits: everything about it is as the lock and the
+// second layer have left it.
+func (s *sandbox) inspect() {
+	t := s.t
+	t.Helper()
+	pid := s.process()
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	if children := childrenOf(pid); len(children) > 0 {
+		t.Errorf("the sandbox has made processes: %v", children)
+	}
+	if tracer := status(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))["TracerPid"]; tracer != "0" {
+		t.Errorf("the supervisor is traced by %s", tracer)
+	}
+	tasks, err := os.ReadDir(proc + "task")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	for _, task := range tasks {
+		got := status(proc + "task/" + task.Name() + "/status")
+		for k, want := range map[string]string{"Seccomp": "2", "Seccomp_filters": "", "NoNewPrivs": "1", "CapPrm": "0000000000000000",
+			"CapEff": "0000000000000000", "CapInh": "0000000000000000", "CapAmb": "0000000000000000", "TracerPid": "0", "VmLck": "0 kB"} {
+			if want != "" && got[k] != want {
+				t.Errorf("host thread %s: %s is %q, want %q", task.Name(), k, got[k], want)
+			}
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Log("not root: descriptors, mappings and root directory are not looked at")
+		return
+	}
+	s.inspectDescriptors(proc)
+	s.inspectMappings(proc)
+	if root, err := os.Readlink(proc + "root"); err != nil || !strings.HasSuffix(root, " (deleted)") {
+		t.Errorf("root directory: %q, %v", root, err)
+	}
+}
+
+// targets are what the sandbox's descriptors lead to; the ring is closed before the lock.
+var targets = []string{
+	`pipe:.*`, `pipe:.*`, `pipe:.*`, `pipe:.*`, `pipe:.*`, `anon_inode:\[eventfd\]`, `anon_inode:\[eventfd\]`,
+	`/dev/urandom`, `.*/disk\.img`, `/memfd:ram \(deleted\)`,
+}
+
+func (s *sandbox) inspectDescriptors(proc string) {
+	s.t.Helper()
+	entries, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	got := map[int]string{}
+	for _, e := range entries {
+		n, _ := strconv.Atoi(e.Name())
+		got[n], _ = os.Readlink(proc + "fd/" + e.Name())
+	}
+	for n, target := range got {
+		if n >= len(targets) {
+			s.t.Errorf("descriptor %d leads to %s, and should not be there", n, target)
+		} else if !regexp.MustCompile("^" + targets[n] + "$").MatchString(target) {
+			s.t.Errorf("descriptor %d leads to %s", n, target)
+		}
+	}
+	if len(got) != len(targets) {
+		s.t.Errorf("%d descriptors, want %d: %v", len(got), len(targets), got)
+	}
+}
+
+// mapped are the files that may be mapped.
+var mapped = regexp.MustCompile(`^(|.*/disk\.img|/memfd:(ram|ring|pinhole-kernel) \(deleted\)|.*/pinhole-kernel|\[(heap|stack|vdso|vvar|vvar_vclock|vsyscall)\]|\[anon:.*\])$`)
+
+func (s *sandbox) inspectMappings(proc string) {
+	s.t.Helper()
+	text, err := os.ReadFile(proc + "smaps")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	mapping := ""
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 5 && strings.Contains(f[0], "-"): // start-end mode offset device inode path
+			mapping = strings.TrimSpace(line)
+			name := strings.Join(f[5:], " ")
+			if !mapped.MatchString(name) {
+				s.t.Errorf("has mapped %s", mapping)
+			}
+			if strings.HasSuffix(name, "disk.img") && f[1][1] == 'w' && f[1][3] == 's' {
+				s.t.Errorf("can write to the image: %s", mapping)
+			}
+		case f[0] == "VmFlags:":
+			for _, flag := range []string{"lo", "ht", "gd", "io", "pf", "sf"} {
+				// locked, huge page, grows down, I/O, page frames, synchronous
+				if slices.Contains(f[1:], flag) && !strings.Contains(mapping, "[v") && !strings.Contains(mapping, "[stack]") {
+					s.t.Errorf("has a mapping with flag %s: %s", flag, mapping)
+				}
+			}
+		}
+	}
+}
+
+// memoryHas tells whether text stands anywhere in the sandbox process's memory.
+func (s *sandbox) memoryHas(text string) bool {
+	s.t.Helper()
+	proc := fmt.Sprintf("/proc/%d/", s.process())
+	maps, err := os.ReadFile(proc + "maps")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	mem, err := os.Open(proc + "mem")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	defer mem.Close()
+	pagemap, err := os.Open(proc + "pagemap")
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	defer pagemap.Close()
+	found := false
+	for line := range strings.Lines(string(maps)) {
+		var from, to uint64
+		var mode string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || mode[0] != 'r' || strings.Contains(line, "[v") {
+			continue
+		}
+		found = found || search(mem, pagemap, from, to, []byte(text))
+	}
+	return found
+}
+
+// search looks through the pages of a mapping that are there.
+func search(mem, pagemap *os.File, from, to uint64, text []byte) bool {
+	const chunk = 4096 * 512
+	entries := make([]byte, 8*512)
+	for at := from; at < to; at += chunk {
+		n := min(chunk, to-at)
+		e := entries[:n/4096*8]
+		if _, err := pagemap.ReadAt(e, int64(at/4096*8)); err != nil {
+			continue
+		}
+		present := false
+		for i := 7; i < len(e); i += 8 {
+			present = present || e[i]&0xc0 != 0 // bit 63 present, 62 swapped; proc_pid_pagemap(5)
+		}
+		if !present {
+			continue
+		}
+		buf := make([]byte, n)
+		got, err := mem.ReadAt(buf, int64(at))
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EIO) {
+			continue
+		}
+		if bytes.Contains(buf[:got], text) {
+			return true
+		}
+	}
+	return false
+}
