@@ -20,6 +20,7 @@ var packages = []struct{ name, file, why string }{
 	{"binutils", "objdump", "looks for system call instructions in what was built"},
 	{"make", "make", "builds the C library"},
 	{"dpkg-dev", "dpkg-source", "unpacks source packages"},
+	{"tcl", "tclsh", "makes one file of SQLite's sources"},
 	{"e2fsprogs", "mke2fs", "makes and checks ext4 images to compare with"},
 	{"sqlite3", "sqlite3", "reads the demo's database on the host"},
 }
