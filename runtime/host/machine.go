@@ -124,7 +124,7 @@ func New(cfg Config) (*Machine, error) {
 	if err := installHandlers(m.entries.handler); err != nil {
 		return nil, err
 	}
-	if err := spawn(n); err != nil {
+	if _, err := spawn(n); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -134,10 +134,15 @@ func New(cfg Config) (*Machine, error) {
 // lock's. From here on the runtime makes no thread, and signals that mean nothing to the
 // machine are ignored.
 func (m *Machine) Seal() error {
-	if strangers() > 0 { // made since New
-		if err := spawn(len(threads.all)); err != nil {
+	left := strangers()
+	if left > 0 { // made since New
+		var err error
+		if left, err = spawn(len(threads.all)); err != nil {
 			return err
 		}
+	}
+	if left == 0 {
+		checkThreads = 0
 	}
 	if err := sealSignals(); err != nil {
 		return err

@@ -80,7 +80,8 @@ TEXT ·handler(SB),NOSPLIT|NOFRAME|TOPFRAME,$0-0
 	// A thread just made has its parent's GS base, but not its alternate stack.
 	MOVQ	U_ALT(BX), AX
 	CMPQ	AX, const_tAlt(R14)
-	JNE	stranger
+	JNE	otherStack
+ownStack:
 	CMPL	R12, $const_tickSignal
 	JNE	notTick
 	INCQ	const_tTicks(R14)
@@ -255,6 +256,11 @@ because:
 	MOVQ	$0, const_tCtx(R14)
 	RET
 
+otherStack:
+	CMPQ	const_tAlt(R14), $0
+	JNE	stranger
+	MOVQ	AX, const_tAlt(R14)
+	JMP	ownStack
 stranger:
 	XORL	R14, R14
 kernel:

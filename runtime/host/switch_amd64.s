@@ -29,8 +29,8 @@ TEXT ·switchTo(SB),NOSPLIT|NOFRAME,$0-9
 	RDGSBASEQ	CX
 	TESTQ	CX, CX
 	JZ	stranger
-	CMPL	·runtimeLocked(SB), $0
-	JEQ	suspicious
+	CMPL	·checkThreads(SB), $0
+	JNE	suspicious
 known:
 	MOVB	$1, ready+8(FP)
 	MOVQ	SP, const_cHostSP(AX)
@@ -74,7 +74,7 @@ fcw:
 	JMP	fcwDone
 
 suspicious:
-	// As long as threads may still be made, one may carry its parent's GS base.
+	// A thread that the runtime has made begins with its parent's GS base.
 	RDFSBASEQ	DX
 	CMPQ	DX, const_tHostFS(CX)
 	JEQ	known
@@ -209,7 +209,8 @@ TEXT ·linuxGate(SB),NOSPLIT|NOFRAME,$0-0
 	MOVL	·xsaveMask+4(SB), DX
 	XSAVE64	(CX)
 	CLD
-	CALL	·defaultControl(SB)
+	LDMXCSR	·mxcsrDefault(SB)
+	BYTE	$0xdb; BYTE $0xe3	// FNINIT: the stack may be full, and the next guest another
 	CMPL	·haveAVX(SB), $0
 	JEQ	noAVX
 	VZEROUPPER

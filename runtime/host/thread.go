@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -14,7 +15,7 @@ import (
 type thread struct {
 	ctx     uintptr // guest context that has the thread, or 0
 	hostFS  uintptr // the Go runtime's FS base, one per thread
-	alt     uintptr // base of the thread's alternate signal stack
+	alt     uintptr // base of the thread's alternate signal stack; 0: not known yet
 	ticks   uint64  // of processor time, guest's and kernel's
 	scratch uint64
 	_       [24]byte
@@ -35,6 +36,14 @@ var threads struct {
 // timer. The goroutine must be locked to the thread. The timer sends tickSignal each time that
 // the thread has used another tickPeriod of processor time; a thread that sleeps gets none.
 func adopt() error {
+	if atomic.LoadUint32(&runtimeLocked) != 0 {
+		// Too late for a timer, and the handler finds out where the alternate stack is.
+		t, err := newThread()
+		if err == nil {
+			setThread(t)
+		}
+		return err
+	}
 	var alt struct {
 		sp    uintptr
 		flags int32
@@ -100,8 +109,9 @@ func newThread() (*thread, error) {
 
 // spawn makes the process have at least n host threads that can run guests, idle, and adopts
 // every other one that the runtime may run Go code on. The runtime takes them instead of making
-// new ones, which it cannot do behind the lock.
-func spawn(n int) error {
+// new ones, which it cannot do behind the lock. It returns how many threads it could not adopt: they are
+// when they first run a guest, and then have no timer if that is behind the lock.
+func spawn(n int) (left int, err error) {
 	// With one processor the runtime wakes no thread but the one it needs. With more it keeps
 	// making threads that look for work, faster than they can be found here.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -113,30 +123,31 @@ func spawn(n int) error {
 	var done sync.WaitGroup
 	defer done.Wait()
 	defer close(release)
-	hold := func() error {
+	for held := 0; held < 2*n+16; held++ {
+		if err := adoptOnce(); err != nil { // the thread that this goroutine happens to be on by now
+			return 0, err
+		}
+		if held >= n {
+			if left = strangers(); left <= 0 {
+				return 0, nil
+			}
+			// A thread that sleeps for the timers is none of the idle ones: wake it.
+			time.Sleep(50 * time.Microsecond)
+			if err := adoptOnce(); err != nil {
+				return 0, err
+			}
+		}
 		done.Go(func() {
 			runtime.LockOSThread() // a goroutine that waits while it has a thread keeps others off it
 			defer runtime.UnlockOSThread()
 			errs <- adoptOnce()
 			<-release
 		})
-		return <-errs
-	}
-	for held := 0; ; held++ {
-		if err := adoptOnce(); err != nil { // the thread that this goroutine happens to be on by now
-			return err
-		}
-		left := strangers()
-		if held >= n && left <= 0 {
-			return nil
-		}
-		if held >= 2*n+left+16 {
-			return fmt.Errorf("host: %d host threads were not made by the machine", left)
-		}
-		if err := hold(); err != nil {
-			return err
+		if err := <-errs; err != nil {
+			return 0, err
 		}
 	}
+	return left, nil
 }
 
 // adoptOnce adopts the calling host thread if that has not been done.

@@ -26,6 +26,9 @@ func variant() (name string, width, count int) {
 	return "sse", 16, 16
 }
 
+// callNumber is what guests ask Linux for: getpid, which no lock admits.
+const callNumber = 39
+
 // fillRegisters writes what a guest is to load, and returns what it must store: see
 // testdata/guest.c for the layout.
 func fillRegisters(c *guest.Context, seed uint64, spins uint64) []byte {
@@ -57,6 +60,8 @@ func fillRegisters(c *guest.Context, seed uint64, spins uint64) []byte {
 			put64(c, 0x100+off, le.Uint64(in[off:]))
 		}
 	}
+	le.PutUint64(in, callNumber)
+	put64(c, 0x100, callNumber)
 	put64(c, 0, spins)
 	put64(c, 8, mach.LinuxGateAddr())
 	want := append([]byte(nil), in...)

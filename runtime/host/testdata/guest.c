@@ -42,6 +42,24 @@ void guest_calls(u64 gate, u64 n)
 	out(gate, a != A || b != B || c != C || d != D || e != E || f != F ? 2 : 0);
 }
 
+void guest_linux_calls(u64 gate, u64 n, u64 gate2)
+{
+	for (u64 i = 0; i < n; i++) {
+		u64 rax = 39;
+		asm volatile("call *%1" : "+a"(rax) : "r"(gate2) : "rcx", "r11", "memory");
+	}
+	out(gate, 0);
+}
+
+void guest_trapped_calls(u64 gate, u64 n)
+{
+	for (u64 i = 0; i < n; i++) {
+		u64 rax = 39;
+		asm volatile("syscall" : "+a"(rax) : : "rcx", "r11", "memory");
+	}
+	out(gate, 0);
+}
+
 // Calls, yields and collections, mixed, for the stress test.
 void guest_mix(u64 gate, u64 n)
 {

@@ -1,0 +1,58 @@
+package host
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	overlay "pinhole/shim/golang/host"
+)
+
+// TestLocked runs this package's tests behind the lock, in a binary such as pinhole-kernel: with the
+// runtime overlay, linked high.
+func TestLocked(t *testing.T) {
+	if mode != "" {
+		t.Skip("is behind the lock")
+	}
+	if guests.file == "" {
+		t.Skip("no gcc to compile the guests with")
+	}
+	dir := t.TempDir()
+	list, err := overlay.Generate(runtime.GOROOT(), filepath.Join(dir, "overlay"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "host.test")
+	build := exec.Command("go", "test", "-c", "-overlay", list, "-ldflags", "-T 0x60001000", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	for _, mode := range []string{"trap", "kill"} {
+		t.Run(mode, func(t *testing.T) {
+			args := []string{"-test.v"}
+			if testing.Short() {
+				args = append(args, "-test.short")
+			}
+			cmd := exec.Command(bin, args...)
+			cmd.Env = []string{envMode + "=" + mode, envGuest + "=" + guests.file}
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer null.Close()
+			f, err := descriptors(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.ExtraFiles = []*os.File{null, null, null, null, f.entropy, f.image, f.ram}
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.HasSuffix(string(out), "PASS\n") {
+				t.Errorf("behind the lock: %v\n%s", err, out)
+			}
+		})
+	}
+}
