@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"pinhole/runtime/supervisor"
+	"pinhole/shim/cc"
 )
 
 func init() {
@@ -84,7 +85,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 }
 
 // verbatim are the commands that parse their own arguments.
-var verbatim = map[string]func(args []string) int{}
+var verbatim = map[string]func(args []string) int{"cc": cc.Main, "c++": cc.Main}
 
 // verbatimCmd stands for such a command in the help.
 type verbatimCmd struct {

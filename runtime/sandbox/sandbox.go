@@ -1,0 +1,133 @@
+// Package sandbox is the life of the sandbox process: it prepares, locks itself, and only then
+// looks at anything an attacker may have made: the image, the program, the guest.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+
+	"pinhole/blockdev"
+	"pinhole/emu"
+	"pinhole/fs/ext4"
+	"pinhole/runtime/control"
+	"pinhole/runtime/host"
+	"pinhole/runtime/launch"
+	"pinhole/runtime/seccomp"
+)
+
+// Exit statuses of the process when it cannot tell the supervisor; see package supervisor.
+const (
+	exitBug           = 70
+	exitNotStarted    = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+var errSupervisorGone = errors.New("the supervisor has ended")
+
+// Main runs the sandbox. It does not return.
+func Main() {
+	debug.SetGCPercent(50) // the heap is small: what it saves is a good part of an idle sandbox's memory
+	b := &boot{}
+	if err := b.prepare(); err != nil {
+		// There is nobody to tell but the operator, and nothing of the guest's has been read.
+		fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
+		os.Exit(exitNotStarted)
+	}
+	b.run()
+}
+
+// boot is what the steps of the start hand on.
+type boot struct {
+	conf   control.Config
+	layers launch.Layers
+	image  []byte // mapped shared, read-only
+	ram    []byte // mapped shared
+	ring   []byte // mapped shared
+	disk   *blockdev.RingDevice
+	m      *host.Machine
+	tell   *teller
+	fs     *ext4.FS
+	k      *emu.Kernel
+	size   atomic.Uint64 // the terminal: rows<<32 | columns
+}
+
+// prepare does everything that needs the host's whole interface, up to the lock and its proof.
+func (b *boot) prepare() error {
+	if err := b.conf.Receive(os.NewFile(seccomp.ControlIn, "control")); err != nil {
+		return err
+	}
+	c := &b.conf
+	var err error
+	b.layers, err = launch.Enclose(launch.Enclosure{
+		Started: launch.Layers(c.Started),
+		Require: launch.Layers(c.Require),
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.mapMemory(); err != nil {
+		return err
+	}
+	b.m, err = host.New(host.Config{
+		ImageFD:     seccomp.Image,
+		ImageSize:   c.ImageBytes,
+		RAMFD:       seccomp.RAM,
+		RAM:         b.ram,
+		CacheBytes:  c.CacheBytes,
+		EntropyFD:   seccomp.Entropy,
+		CPUs:        int(c.CPUs),
+		MemoryLimit: c.Memory,
+		HostThreads: int(c.HostThreads),
+		DiscardRAM:  b.discardRAM,
+	})
+	if err != nil {
+		return err
+	}
+	b.tell = &teller{host: b.m}
+	if err := b.newDisk(); err != nil {
+		return err
+	}
+	return b.lock()
+}
+
+// mapMemory maps what the process shares with the supervisor.
+func (b *boot) mapMemory() (err error) {
+	c := &b.conf
+	mapIt := func(what string, fd int, n int64, prot, flags int) []byte {
+		if err != nil {
+			return nil
+		}
+		m, e := syscall.Mmap(fd, 0, int(n), prot, flags|syscall.MAP_SHARED)
+		if e != nil {
+			err = fmt.Errorf("mapping %s (%d bytes): %w", what, n, e)
+		}
+		return m
+	}
+	b.image = mapIt("the image "+c.Image, seccomp.Image, c.ImageBytes, syscall.PROT_READ, syscall.MAP_NORESERVE)
+	b.ram = mapIt("memory", seccomp.RAM, c.RAMBytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_NORESERVE)
+	b.ring = mapIt("the disk ring", seccomp.Ring, blockdev.RingBytes, syscall.PROT_READ|syscall.PROT_WRITE, 0)
+	if err == nil {
+		err = syscall.Close(seccomp.Ring)
+	}
+	return err
+}
+
+// lock takes everything from the process that it does not need any more, and shows that it is gone.
+func (b *boot) lock() error {
+	if err := b.m.Seal(); err != nil {
+		return err
+	}
+	if err := launch.Seal(launch.Limits{}); err != nil {
+		return err
+	}
+	b.layers |= launch.ResourceLimits
+	if err := seccomp.Load(seccomp.Trap); err != nil {
+		return err
+	}
+	return seccomp.Prove(1)
+}
