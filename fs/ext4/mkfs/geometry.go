@@ -9,7 +9,7 @@ import (
 const (
 	inodeSize   = 256
 	descSize    = 64
-	logFlex     = 4 // groups that have their bitmaps and inode tables together: 1<<logFlex
+	maxLogFlex  = 4
 	firstInode  = 11
 	lostFound   = firstInode
 	minBlocks   = 64
@@ -54,6 +54,7 @@ func (b *builder) geometry(size int64) error {
 	if total > 1<<32-1 {
 		return fmt.Errorf("%d bytes: %w", size, ErrTooLarge)
 	}
+	s.FeatureCompat, s.FeatureIncompat, s.FeatureROCompat = compat, incompat, roCompat
 	b.perGroup = 8 * b.bs
 	for 1024<<s.LogBlockSize < b.bs {
 		s.LogBlockSize++
@@ -77,10 +78,16 @@ func (b *builder) geometry(size int64) error {
 		// Whole blocks of inodes, and whole bytes of the bitmap.
 		unit := max(b.bs/inodeSize, 8)
 		b.inodes = max(ceilDiv(ceilDiv(inodes, b.groups), unit)*unit, 16)
-		if b.inodes > 8*b.bs || b.inodes*b.groups > 1<<32-1 {
-			return fmt.Errorf("%d inodes: at most %d in a file system of this size and block size", inodes, min(8*b.bs*b.groups, 1<<32-1))
+		if most := min(8*b.bs, (1<<32-1)/b.groups/unit*unit); b.inodes > most {
+			if int64(b.o.Inodes) > most*b.groups {
+				return fmt.Errorf("%d inodes: at most %d in a file system of this size and block size", inodes, most*b.groups)
+			}
+			b.inodes = most
 		}
 		b.tableLen = b.inodes * inodeSize / b.bs
+		// The first of the groups that have their metadata together keeps room for files.
+		for b.logFlex = maxLogFlex; b.logFlex > 0 && b.groups > 1 && b.overhead(0) > b.perGroup/4*3; b.logFlex-- {
+		}
 		// A last group that would be little more than its own metadata is left out.
 		last := b.groups - 1
 		if last == 0 || b.blocks(last) >= b.overhead(last)+50 {
@@ -88,7 +95,7 @@ func (b *builder) geometry(size int64) error {
 		}
 		total = b.first(last)
 	}
-	for g := range min(b.groups, 1<<logFlex+1) {
+	for g := range min(b.groups, 1<<b.logFlex+1) {
 		if b.overhead(g) >= b.blocks(g) {
 			if b.groups > 1 {
 				return fmt.Errorf("%d bytes: %w", size, ErrTooLarge)
@@ -108,19 +115,18 @@ func (b *builder) geometry(size int64) error {
 	s.Errors = disk.ErrorsContinue
 	s.RevLevel = disk.RevDynamic
 	s.FirstIno, s.InodeSize = firstInode, inodeSize
-	s.FeatureCompat, s.FeatureIncompat, s.FeatureROCompat = compat, incompat, roCompat
 	s.UUID = b.o.UUID
 	copy(s.VolumeName[:], b.o.Label)
 	for i := range s.HashSeed {
 		// The UUID is as good as anything: what matters is that it differs.
 		s.HashSeed[i] = disk.Checksum32(disk.Checksum(^uint32(0), s.UUID[:]), uint32(i))
 	}
-	s.DefHashVersion = disk.DefaultHashLevel
+	s.DefHashVersion = uint8(disk.DefaultHashLevel)
 	s.DescSize = descSize
 	s.DefaultMountOpt = mountOpts
 	s.MinExtraIsize, s.WantExtraIsize = disk.ExtraIsize, disk.ExtraIsize
 	s.Flags = disk.FlagSignedHash
-	s.LogGroupsPerFlx = logFlex
+	s.LogGroupsPerFlx = b.logFlex
 	s.ChecksumType = disk.ChecksumCRC32C
 	b.seed = s.Seed()
 	return nil
@@ -128,9 +134,6 @@ func (b *builder) geometry(size int64) error {
 
 // super returns how many blocks at the start of group g hold a copy of superblock and descriptors.
 func (b *builder) super(g int64) int64 {
-	if b.sb.FeatureROCompat == 0 {
-		b.sb.FeatureROCompat = roCompat
-	}
 	if !b.sb.HasSuper(uint32(g)) {
 		return 0
 	}
@@ -140,10 +143,10 @@ func (b *builder) super(g int64) int64 {
 // flexSize returns how many groups have their metadata in group g: 0 if it is not the first of
 // a flexible group.
 func (b *builder) flexSize(g int64) int64 {
-	if g%(1<<logFlex) != 0 {
+	if g%(1<<b.logFlex) != 0 {
 		return 0
 	}
-	return min(1<<logFlex, b.groups-g)
+	return min(1<<b.logFlex, b.groups-g)
 }
 
 // overhead returns how many blocks of group g are metadata.
@@ -154,7 +157,7 @@ func (b *builder) overhead(g int64) int64 {
 // Places of a group's metadata: behind the superblock copy of the flexible group's first, all
 // block bitmaps, all inode bitmaps, all inode tables.
 func (b *builder) metadata(g int64) (blockBitmap, inodeBitmap, table int64) {
-	flex := g &^ (1<<logFlex - 1)
+	flex := g &^ (1<<b.logFlex - 1)
 	n, i := b.flexSize(flex), g-flex
 	base := b.first(flex) + b.super(flex)
 	return base + i, base + n + i, base + 2*n + i*b.tableLen

@@ -106,13 +106,13 @@ type builder struct {
 	bs int64
 	sb disk.Superblock
 
-	groups    int64
-	perGroup  int64 // blocks
-	inodes    int64 // of a group
-	tableLen  int64 // blocks of a group's inode table
-	gdtLen    int64 // blocks of the descriptor table
-	flexStart []int64
-	seed      uint32
+	groups   int64
+	perGroup int64 // blocks
+	inodes   int64 // of a group
+	tableLen int64 // blocks of a group's inode table
+	gdtLen   int64 // blocks of the descriptor table
+	logFlex  uint8 // 1<<logFlex groups have their bitmaps and inode tables together
+	seed     uint32
 
 	used  []run // blocks in use, sorted and apart
 	next  int64 // where to look for free blocks

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"pinhole/abi"
 	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
 )
@@ -214,5 +213,3 @@ func (b *builder) clear(dev blockdev.Device) error {
 	}
 	return nil
 }
-
-var _ = abi.S_IFMT
