@@ -275,10 +275,7 @@ func (t *Task) seekTo(d *description, off int64, whence int32) (int64, abi.Errno
 		return end, 0
 	}
 	pos := base + off
-	if off > 0 && pos < base {
-		return 0, abi.EOVERFLOW
-	}
-	if pos < 0 {
+	if pos < 0 { // or too large
 		return 0, abi.EINVAL
 	}
 	return pos, 0

@@ -84,17 +84,21 @@ func (t *Task) fileCopy(in int32, inOff abi.Addr, out int32, outOff abi.Addr, n 
 	if errno := copyable(src, dst); errno != 0 {
 		return 0, errno
 	}
-	if int64(n) < 0 || from.off < 0 || to.off < 0 {
-		return 0, abi.EINVAL
-	}
-	if from.off+int64(n) < 0 || to.off+int64(n) < 0 {
+	// In this order, and without signs here, as Linux does it.
+	if uint64(from.off)+n < n || uint64(to.off)+n < n {
 		return 0, abi.EOVERFLOW
 	}
 	if errno := src.dentry.Attr(&t.attr); errno != 0 {
 		return 0, errno
 	}
-	count := min(int64(n), max(t.attr.Size-from.off, 0), maxCount)
+	count := int64(0)
+	if t.attr.Size > from.off {
+		count = int64(min(n, uint64(t.attr.Size-from.off), maxCount))
+	}
 	if src.node == dst.node && from.off+count > to.off && to.off+count > from.off {
+		return 0, abi.EINVAL
+	}
+	if from.off < 0 || to.off < 0 || int64(n) < 0 {
 		return 0, abi.EINVAL
 	}
 	done, errno := t.transfer(&from, &to, count)

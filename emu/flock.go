@@ -39,9 +39,15 @@ func (f *fileLocks) flockable(d *description, exclusive bool) bool {
 	return true
 }
 
+// lockMandatory asked for a kind of lock that Linux no longer has: it answers with success.
+const lockMandatory = 32
+
 // fileLock is flock(2). A lock that is changed from shared to exclusive or back is given up
 // first, and lost if the new one cannot be had.
 func (t *Task) fileLock(fd, op int32) (uint64, abi.Errno) {
+	if op&lockMandatory != 0 {
+		return 0, 0
+	}
 	kind := op &^ abi.LOCK_NB
 	if kind != abi.LOCK_SH && kind != abi.LOCK_EX && kind != abi.LOCK_UN {
 		return 0, abi.EINVAL

@@ -59,6 +59,16 @@ func (f *fileLocks) conflict(r *recordLock) *recordLock {
 	return nil
 }
 
+// held returns a lock of r's owner on r's range, or nil.
+func (f *fileLocks) held(r *recordLock) *recordLock {
+	for i := range f.records {
+		if l := &f.records[i]; l.owner == r.owner && l.overlaps(r.start, r.end) {
+			return l
+		}
+	}
+	return nil
+}
+
 // change makes r's range locked as r says, or unlocked, for r's owner: what it held there before is
 // replaced, and what it holds next to it in the same way becomes one lock with it.
 func (f *fileLocks) change(r recordLock, unlock bool) {
@@ -197,7 +207,7 @@ func (t *Task) recordLock(fd int32, d *description, cmd int32, a abi.Addr) abi.E
 	query := cmd == abi.F_GETLK || cmd == abi.F_OFD_GETLK
 	switch {
 	case l.Type == abi.F_RDLCK, l.Type == abi.F_WRLCK:
-	case l.Type != abi.F_UNLCK, query:
+	case l.Type != abi.F_UNLCK, cmd == abi.F_GETLK:
 		return abi.EINVAL
 	}
 	var errno abi.Errno
@@ -267,13 +277,18 @@ func (t *Task) lockRange(d *description, l *abi.Flock) (start, end int64, _ abi.
 	return start + l.Len, start - 1, 0
 }
 
-// queryLock answers F_GETLK: which lock would be in the way.
+// queryLock answers F_GETLK: which lock would be in the way; or, for a lock that is none, which
+// lock the description has there itself.
 func (t *Task) queryLock(d *description, r *recordLock, l *abi.Flock, a abi.Addr) abi.Errno {
 	locks := &t.kernel.io.locks
 	locks.mu.Lock()
 	var c *recordLock
 	if f := locks.files[d.node]; f != nil {
-		c = f.conflict(r)
+		if l.Type == abi.F_UNLCK {
+			c = f.held(r)
+		} else {
+			c = f.conflict(r)
+		}
 	}
 	if c == nil {
 		l.Type = abi.F_UNLCK

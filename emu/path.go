@@ -1,6 +1,8 @@
 package emu
 
 import (
+	"strings"
+
 	"pinhole/abi"
 	"pinhole/emu/guest"
 	"pinhole/fs/vfs"
@@ -234,42 +236,7 @@ func (t *Task) pathRename(at int32, oldAddr abi.Addr, toAt int32, newAddr abi.Ad
 		flags == abi.RENAME_NOREPLACE|abi.RENAME_EXCHANGE {
 		return 0, abi.EINVAL
 	}
-	return t.twoPaths(at, oldAddr, toAt, newAddr, 0, func(from *vfs.Dentry, old string, to *vfs.Dentry, new string) abi.Errno {
-		defer t.unlockFS()
-		return t.kernel.ns.Rename(t.lockFS(), from, old, to, new, flags)
-	})
-}
-
-// pathLink is linkat(2).
-func (t *Task) pathLink(at int32, oldAddr abi.Addr, toAt int32, newAddr abi.Addr, flags uint32) (uint64, abi.Errno) {
-	if flags&^(abi.AT_SYMLINK_FOLLOW|abi.AT_EMPTY_PATH) != 0 {
-		return 0, abi.EINVAL
-	}
-	return t.twoPaths(at, oldAddr, toAt, newAddr, flags, func(from *vfs.Dentry, old string, to *vfs.Dentry, new string) abi.Errno {
-		defer t.unlockFS()
-		c := t.lockFS()
-		if old == "" && c.UID != 0 { // CAP_DAC_READ_SEARCH
-			return abi.ENOENT
-		}
-		return t.kernel.ns.Link(c, from, old, to, new, int(flags))
-	})
-}
-
-// twoPaths copies two paths, finds where they start, and calls do. The first may be empty if
-// flags have AT_EMPTY_PATH.
-func (t *Task) twoPaths(at int32, oldAddr abi.Addr, toAt int32, newAddr abi.Addr, flags uint32,
-	do func(from *vfs.Dentry, old string, to *vfs.Dentry, new string) abi.Errno) (uint64, abi.Errno) {
-	old, errno := t.path(oldAddr)
-	if errno == 0 && old == "" && flags&abi.AT_EMPTY_PATH == 0 {
-		errno = abi.ENOENT
-	}
-	if errno != 0 {
-		return 0, errno
-	}
-	new, errno := t.secondPath(newAddr)
-	if errno == 0 && new == "" {
-		errno = abi.ENOENT
-	}
+	old, errno := t.somePath(oldAddr)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -278,12 +245,79 @@ func (t *Task) twoPaths(at int32, oldAddr abi.Addr, toAt int32, newAddr abi.Addr
 		return 0, errno
 	}
 	defer from.done()
-	to, errno := t.startAt(toAt, new)
+	new, to, errno := t.secondName(toAt, newAddr)
+	if errno != 0 {
+		// What is wrong with the way to the first name comes first.
+		if dir := parentPath(old); dir != "" {
+			if e := t.walkable(&from, dir, 0); e != 0 {
+				errno = e
+			}
+		}
+		return 0, errno
+	}
+	errno = t.kernel.ns.Rename(t.lockFS(), from.at, old, to.at, new, flags)
+	t.unlockFS()
+	to.done()
+	return 0, errno
+}
+
+// parentPath returns what precedes the last component of a path: "" for a name alone.
+func parentPath(path string) string {
+	path = strings.TrimRight(path, "/")
+	return path[:strings.LastIndexByte(path, '/')+1]
+}
+
+// pathLink is linkat(2).
+func (t *Task) pathLink(at int32, oldAddr abi.Addr, toAt int32, newAddr abi.Addr, flags uint32) (uint64, abi.Errno) {
+	if flags&^(abi.AT_SYMLINK_FOLLOW|abi.AT_EMPTY_PATH) != 0 {
+		return 0, abi.EINVAL
+	}
+	old, from, errno := t.emptyNameAt(at, oldAddr, flags)
 	if errno != 0 {
 		return 0, errno
 	}
-	defer to.done()
-	return 0, do(from.at, old, to.at, new)
+	defer from.done()
+	if old == "" && t.proc.fs().UID != 0 { // CAP_DAC_READ_SEARCH
+		return 0, abi.ENOENT
+	}
+	new, to, errno := t.secondName(toAt, newAddr)
+	if errno != 0 {
+		walkFlags := flags & abi.AT_EMPTY_PATH
+		if flags&abi.AT_SYMLINK_FOLLOW == 0 {
+			walkFlags |= abi.AT_SYMLINK_NOFOLLOW
+		}
+		if e := t.walkable(&from, old, walkFlags); e != 0 {
+			errno = e
+		}
+		return 0, errno
+	}
+	errno = t.kernel.ns.Link(t.lockFS(), from.at, old, to.at, new, int(flags))
+	t.unlockFS()
+	to.done()
+	return 0, errno
+}
+
+// secondName is nameAt for the second path of a call.
+func (t *Task) secondName(at int32, a abi.Addr) (string, place, abi.Errno) {
+	path, errno := t.secondPath(a)
+	if errno == 0 && path == "" {
+		errno = abi.ENOENT
+	}
+	if errno != 0 {
+		return "", place{}, errno
+	}
+	p, errno := t.startAt(at, path)
+	return path, p, errno
+}
+
+// walkable tells what is wrong with a path.
+func (t *Task) walkable(p *place, path string, flags uint32) abi.Errno {
+	d, errno := t.kernel.ns.Walk(t.lockFS(), p.at, path, int(flags))
+	t.unlockFS()
+	if errno == 0 {
+		d.Unref()
+	}
+	return errno
 }
 
 // pathSymlink is symlinkat(2).

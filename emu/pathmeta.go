@@ -151,6 +151,7 @@ func owners(uid, gid uint32) *vfs.SetAttr {
 // pathTimes is utimensat(2); without a path it is futimens(3).
 func (t *Task) pathTimes(at int32, pathAddr, times abi.Addr, flags uint32) (uint64, abi.Errno) {
 	s := &vfs.SetAttr{Mask: vfs.SetAtimeNow | vfs.SetMtimeNow}
+	valid := true
 	if times != 0 {
 		if errno := t.getStruct(times, 2*abi.TimespecSize); errno != 0 {
 			return 0, errno
@@ -159,13 +160,10 @@ func (t *Task) pathTimes(at int32, pathAddr, times abi.Addr, flags uint32) (uint
 		a.Decode(t.scratch[:])
 		m.Decode(t.scratch[abi.TimespecSize:])
 		s.Mask = 0
-		ok := setTime(a, &s.Atime, &s.Mask, vfs.SetAtime, vfs.SetAtimeNow) &&
+		valid = setTime(a, &s.Atime, &s.Mask, vfs.SetAtime, vfs.SetAtimeNow) &&
 			setTime(m, &s.Mtime, &s.Mask, vfs.SetMtime, vfs.SetMtimeNow)
-		if s.Mask == 0 && ok {
+		if s.Mask == 0 && valid {
 			return 0, 0 // both UTIME_OMIT: nothing else is looked at
-		}
-		if !ok {
-			return 0, abi.EINVAL
 		}
 	}
 	if pathAddr == 0 && at != abi.AT_FDCWD {
@@ -177,9 +175,18 @@ func (t *Task) pathTimes(at int32, pathAddr, times abi.Addr, flags uint32) (uint
 			return 0, errno
 		}
 		defer d.unref()
+		if !valid {
+			return 0, abi.EINVAL
+		}
 		return 0, t.setOpen(d, s)
 	}
 	if flags&^(abi.AT_SYMLINK_NOFOLLOW|abi.AT_EMPTY_PATH) != 0 {
+		return 0, abi.EINVAL
+	}
+	if !valid { // which is EINVAL only if the path leads somewhere
+		if errno := t.stat(at, pathAddr, flags); errno != 0 {
+			return 0, errno
+		}
 		return 0, abi.EINVAL
 	}
 	return t.setAttr(at, pathAddr, flags, s)

@@ -121,19 +121,19 @@ func (p *pipe) room(n int) []byte {
 	return p.buf[from:min(len(p.buf), from+n)]
 }
 
-// take moves at most n bytes to dst. The caller holds mu.
+// take moves at most n bytes to dst, in pieces: one that dst does not take whole stays in the
+// pipe. The caller holds mu.
 func (p *pipe) take(n int, dst vfs.Dest) (int, abi.Errno) {
 	done := 0
 	for done < n && p.n > 0 {
 		piece := p.run(0)
-		piece = piece[:min(len(piece), n-done)]
-		m, errno := dst.Put(piece)
-		p.head = (p.head + m) & (len(p.buf) - 1)
-		p.n -= m
-		done += m
-		if errno != 0 {
+		piece = piece[:min(len(piece), n-done, abi.PIPE_BUF)]
+		if _, errno := dst.Put(piece); errno != 0 {
 			return done, errno
 		}
+		p.head = (p.head + len(piece)) & (len(p.buf) - 1)
+		p.n -= len(piece)
+		done += len(piece)
 	}
 	if p.n == 0 {
 		p.head = 0 // the next message lies where this one was, in the cache

@@ -1,0 +1,212 @@
+package emu
+
+import (
+	"crypto/rand"
+	"io"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pinhole/abi"
+	"pinhole/emu/guest"
+	"pinhole/fs/memfs"
+	"pinhole/fs/vfs"
+)
+
+// ioMachine is a host that has clocks, entropy and standard streams, and no guest to run.
+type ioMachine struct {
+	Machine // nil: the rest is not there
+	stdin   io.Reader
+	stdout  [3]io.Writer // of 1 and 2
+}
+
+func (m *ioMachine) NewContext() *guest.Context { return new(guest.Context) }
+func (m *ioMachine) FreeContext(*guest.Context) {}
+func (m *ioMachine) MaxGuests() int             { return 4 }
+func (m *ioMachine) RAM() []byte                { return nil }
+func (m *ioMachine) CacheBytes() int64          { return 0 }
+func (m *ioMachine) Area() (lo, hi abi.Addr)    { return 1 << 32, 1 << 46 }
+func (m *ioMachine) LowArea() (lo, hi abi.Addr) { return 0, 0 }
+func (m *ioMachine) CPUs() int                  { return 2 }
+func (m *ioMachine) MemoryLimit() int64         { return 1 << 30 }
+func (m *ioMachine) Entropy(p []byte) error     { rand.Read(p); return nil }
+
+var ioStart = time.Now()
+
+func (m *ioMachine) Clock(id int) (int64, bool) {
+	if id == abi.CLOCK_REALTIME {
+		return time.Now().UnixNano(), true
+	}
+	return int64(time.Since(ioStart)), true
+}
+
+func (m *ioMachine) HostRead(fd int, p []byte) (int, abi.Errno) {
+	if m.stdin == nil {
+		return 0, 0
+	}
+	n, err := m.stdin.Read(p)
+	if err != nil && err != io.EOF {
+		return n, abi.EIO
+	}
+	return n, 0
+}
+
+func (m *ioMachine) HostWrite(fd int, p []byte) (int, abi.Errno) {
+	w := m.stdout[fd]
+	if w == nil {
+		return len(p), 0
+	}
+	n, err := w.Write(p)
+	if err != nil {
+		return n, abi.EPIPE
+	}
+	return n, 0
+}
+
+// ioWorld is a kernel with memfs as its root, one process, and memory that its calls are
+// given addresses of.
+type ioWorld struct {
+	testing.TB
+	*Task
+	machine *ioMachine
+	mem     *testMemory
+}
+
+func newIOWorld(t testing.TB, conf Config) *ioWorld {
+	t.Helper()
+	guest.TestMode()
+	m := &ioMachine{}
+	if conf.Machine == nil {
+		conf.Machine = m
+	} else {
+		m = conf.Machine.(*ioMachine)
+	}
+	if conf.Namespace == nil {
+		conf.Namespace = vfs.NewNamespace(memfs.New(256 << 20))
+	}
+	k := New(conf)
+	p := &Process{kernel: k, pid: 2, files: k.newStdio()}
+	p.fsctx.Store(&vfs.Context{
+		Creds: vfs.Creds{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
+		Umask: 0o022, Owner: p,
+	})
+	for i := range p.limits {
+		p.limits[i].cur.Store(abi.RLIM_INFINITY)
+		p.limits[i].max.Store(abi.RLIM_INFINITY)
+	}
+	p.limits[abi.RLIMIT_NOFILE].cur.Store(1024)
+	w := &ioWorld{TB: t, machine: m, mem: newTestMemory(t)}
+	w.Task = newIOTask(k, p, 2)
+	t.Cleanup(p.files.closeAll)
+	return w
+}
+
+// thread returns another thread of the world's process, with memory of its own.
+func (w *ioWorld) thread() *ioWorld {
+	n := *w
+	n.Task = newIOTask(w.kernel, w.proc, w.tid+lastTestThread.Add(1))
+	n.mem = newTestMemory(w.TB)
+	return &n
+}
+
+var lastTestThread atomic.Int32
+
+// process returns a thread of another process of the same kernel.
+func (w *ioWorld) process() *ioWorld {
+	p := &Process{kernel: w.kernel, pid: w.proc.pid + 1, files: w.proc.files.clone()}
+	p.fsctx.Store(w.proc.fs())
+	for i := range p.limits {
+		p.limits[i].cur.Store(w.proc.limit(i))
+	}
+	n := *w
+	n.Task = newIOTask(w.kernel, p, p.pid)
+	n.mem = newTestMemory(w.TB)
+	w.Cleanup(p.files.closeAll)
+	return &n
+}
+
+// ok fails the test unless errno is 0.
+func (w *ioWorld) ok(v uint64, errno abi.Errno) uint64 {
+	w.Helper()
+	if errno != 0 {
+		w.Fatalf("call failed: %v", errno)
+	}
+	return v
+}
+
+// fails fails the test unless errno is want.
+func (w *ioWorld) fails(want abi.Errno) func(uint64, abi.Errno) {
+	w.Helper()
+	return func(v uint64, errno abi.Errno) {
+		w.Helper()
+		if errno != want {
+			w.Errorf("call returned %d, %v; want %v", v, errno, want)
+		}
+	}
+}
+
+// open opens a file and returns its descriptor.
+func (w *ioWorld) open(path string, flags uint32) int32 {
+	w.Helper()
+	return int32(w.ok(w.pathOpen(abi.AT_FDCWD, w.mem.str(path), flags, 0o644)))
+}
+
+// testMemory is memory that a test passes to calls as a guest's: 1 MiB that can be accessed,
+// followed by pages that cannot.
+type testMemory struct {
+	t    testing.TB
+	b    []byte // all of it
+	next int
+}
+
+const testMemorySize = 1 << 20
+
+func newTestMemory(t testing.TB) *testMemory {
+	t.Helper()
+	b, err := unix.Mmap(-1, 0, testMemorySize+64<<10, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mprotect(b[testMemorySize:], unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(b) })
+	return &testMemory{t: t, b: b[:testMemorySize]}
+}
+
+// alloc returns n bytes and their address.
+func (m *testMemory) alloc(n int) ([]byte, abi.Addr) {
+	m.t.Helper()
+	n8 := (n + 7) &^ 7
+	if m.next+n8 > len(m.b) {
+		m.next = 0 // calls do not keep what they were given
+	}
+	p := m.b[m.next : m.next+n : m.next+n]
+	m.next += n8
+	clear(p)
+	return p, addressOf(p)
+}
+
+// end returns the last n bytes before memory that cannot be accessed.
+func (m *testMemory) end(n int) ([]byte, abi.Addr) {
+	p := m.b[len(m.b)-n:]
+	return p, addressOf(m.b) + abi.Addr(len(m.b)-n)
+}
+
+// bad returns an address that cannot be accessed.
+func (m *testMemory) bad() abi.Addr { return addressOf(m.b) + testMemorySize + 4096 }
+
+func (m *testMemory) str(s string) abi.Addr {
+	p, a := m.alloc(len(s) + 1)
+	copy(p, s)
+	return a
+}
+
+func (m *testMemory) bytes(s string) abi.Addr {
+	p, a := m.alloc(len(s))
+	copy(p, s)
+	return a
+}
