@@ -207,15 +207,27 @@ type Fixup struct {
 	To     uintptr // continue here, with the fault's address in RAX and all else unchanged
 }
 
-// Fixups returns the ranges of the copies: what a handler of SIGSEGV and SIGBUS needs.
+// Places of routines in the assembly file.
+const (
+	fastBegin = 0
+	slowBegin = 5
+	moveSlow  = 6
+	slowEnd   = 14
+	giveUp    = 15
+	routines  = 16
+)
+
+// Fixups returns the ranges of the copies: what a handler of SIGSEGV and SIGBUS needs. It
+// panics if the linker has not kept the order of the routines.
 func Fixups() [2]Fixup {
-	var m [6]uintptr
-	marks(&m)
-	fast, slow, end, redo, giveUp, inside := m[0], m[1], m[2], m[3], m[4], m[5]
-	if !(fast < inside && inside < slow && slow < redo && redo < end && end < giveUp) {
-		panic("guest: the linker did not keep the order of the copy routines")
+	var a [routines]uintptr
+	addresses(&a)
+	for i := range routines - 1 {
+		if a[i] >= a[i+1] {
+			panic("guest: the linker did not keep the order of the copy routines")
+		}
 	}
-	return [2]Fixup{{fast, slow, redo}, {slow, end, giveUp}}
+	return [2]Fixup{{a[fastBegin], a[slowBegin], a[moveSlow]}, {a[slowBegin], a[slowEnd], a[giveUp]}}
 }
 
 //go:noescape
@@ -238,4 +250,4 @@ func store64(dst, val, _ uintptr) (left, fault uintptr)
 func cas32(dst, old, new uintptr) (left, prev uintptr)
 
 //go:noescape
-func marks(m *[6]uintptr)
+func addresses(a *[routines]uintptr)

@@ -17,7 +17,7 @@ TEXT ·fastBegin(SB),NOSPLIT|NOFRAME,$0-0
 
 // move copies CX bytes from SI to DI. 1 to 256 bytes go by loads that overlap in the middle,
 // up to 1023 by a loop of 64, more by REP MOVSB, which is the fastest there.
-TEXT move<>(SB),NOSPLIT|NOFRAME,$0-40
+TEXT ·move(SB),NOSPLIT|NOFRAME,$0-40
 	MOVQ	8(SP), DI
 	MOVQ	16(SP), SI
 	MOVQ	24(SP), CX
@@ -111,15 +111,15 @@ done:
 
 // func copyIn(dst unsafe.Pointer, src, n uintptr) (left, fault uintptr)
 TEXT ·copyIn(SB),NOSPLIT|NOFRAME,$0-40
-	JMP	move<>(SB)
+	JMP	·move(SB)
 
 // func copyOut(dst uintptr, src unsafe.Pointer, n uintptr) (left, fault uintptr)
 TEXT ·copyOut(SB),NOSPLIT|NOFRAME,$0-40
-	JMP	move<>(SB)
+	JMP	·move(SB)
 
 // func copyHost(dst, src unsafe.Pointer, n uintptr) (left, fault uintptr)
 TEXT ·copyHost(SB),NOSPLIT|NOFRAME,$0-40
-	JMP	move<>(SB)
+	JMP	·move(SB)
 
 // func slowBegin()
 TEXT ·slowBegin(SB),NOSPLIT|NOFRAME,$0-0
@@ -255,19 +255,41 @@ TEXT ·giveUp(SB),NOSPLIT|NOFRAME,$0-40
 	MOVQ	AX, 40(SP)
 	RET
 
-// func marks(m *[6]uintptr)
-TEXT ·marks(SB),NOSPLIT|NOFRAME,$0-8
-	MOVQ	m+0(FP), DI
+// func addresses(a *[routines]uintptr)
+//
+// The addresses of all routines, in the order of this file.
+TEXT ·addresses(SB),NOSPLIT|NOFRAME,$0-8
+	MOVQ	a+0(FP), DI
 	LEAQ	·fastBegin(SB), AX
 	MOVQ	AX, 0(DI)
-	LEAQ	·slowBegin(SB), AX
+	LEAQ	·move(SB), AX
 	MOVQ	AX, 8(DI)
-	LEAQ	·slowEnd(SB), AX
-	MOVQ	AX, 16(DI)
-	LEAQ	·moveSlow(SB), AX
-	MOVQ	AX, 24(DI)
-	LEAQ	·giveUp(SB), AX
-	MOVQ	AX, 32(DI)
 	LEAQ	·copyIn(SB), AX
+	MOVQ	AX, 16(DI)
+	LEAQ	·copyOut(SB), AX
+	MOVQ	AX, 24(DI)
+	LEAQ	·copyHost(SB), AX
+	MOVQ	AX, 32(DI)
+	LEAQ	·slowBegin(SB), AX
 	MOVQ	AX, 40(DI)
+	LEAQ	·moveSlow(SB), AX
+	MOVQ	AX, 48(DI)
+	LEAQ	·zero(SB), AX
+	MOVQ	AX, 56(DI)
+	LEAQ	·copyString(SB), AX
+	MOVQ	AX, 64(DI)
+	LEAQ	·load32(SB), AX
+	MOVQ	AX, 72(DI)
+	LEAQ	·load64(SB), AX
+	MOVQ	AX, 80(DI)
+	LEAQ	·store32(SB), AX
+	MOVQ	AX, 88(DI)
+	LEAQ	·store64(SB), AX
+	MOVQ	AX, 96(DI)
+	LEAQ	·cas32(SB), AX
+	MOVQ	AX, 104(DI)
+	LEAQ	·slowEnd(SB), AX
+	MOVQ	AX, 112(DI)
+	LEAQ	·giveUp(SB), AX
+	MOVQ	AX, 120(DI)
 	RET

@@ -85,15 +85,15 @@ func exitsyscall()
 
 // entries are addresses in the assembly.
 type entries struct {
-	enterBegin, switchTo, enterEnd      uintptr
-	gateBegin, gate, linuxGate, gateEnd uintptr
-	handlerBegin, handler, handlerEnd   uintptr
+	enterBegin, switchTo, enterEnd                      uintptr
+	gateBegin, gate, linuxGate, defaultControl, gateEnd uintptr
+	handlerBegin, handler, handlerEnd                   uintptr
 }
 
 // ordered reports whether the linker kept the order of routines that the handler relies on.
 func (e *entries) ordered() bool {
 	return e.enterBegin < e.switchTo && e.switchTo < e.enterEnd &&
-		e.gateBegin < e.gate && e.gate < e.linuxGate && e.linuxGate < e.gateEnd &&
+		e.gateBegin < e.gate && e.gate < e.linuxGate && e.linuxGate < e.defaultControl && e.defaultControl < e.gateEnd &&
 		e.handlerBegin < e.handler && e.handler < e.handlerEnd
 }
 

@@ -277,6 +277,8 @@ TEXT ·addresses(SB),NOSPLIT,$0-8
 	MOVQ	AX, entries_gate(DI)
 	LEAQ	·linuxGate(SB), AX
 	MOVQ	AX, entries_linuxGate(DI)
+	LEAQ	·defaultControl(SB), AX
+	MOVQ	AX, entries_defaultControl(DI)
 	LEAQ	·gateEnd(SB), AX
 	MOVQ	AX, entries_gateEnd(DI)
 	LEAQ	·handlerBegin(SB), AX
