@@ -11,7 +11,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"pinhole/runtime/supervisor"
-	"pinhole/shim/cc"
 )
 
 func init() {
@@ -85,7 +84,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 }
 
 // verbatim are the commands that parse their own arguments.
-var verbatim = map[string]func(args []string) int{"cc": cc.Main, "c++": cc.Main}
+var verbatim = map[string]func(args []string) int{}
 
 // verbatimCmd stands for such a command in the help.
 type verbatimCmd struct {

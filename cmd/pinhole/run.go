@@ -81,11 +81,10 @@ func (c *runCmd) run() int {
 	}
 	if c.Image == "" {
 		var status int
-		if spec.Image, status, err = throwaway(c.Command[0]); err != nil {
+		if spec.Image, spec.Config.Program, status, err = throwaway(c.Command[0]); err != nil {
 			fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
 			return status
 		}
-		spec.Config.Program = "/bin/" + path.Base(c.Command[0])
 	} else if spec.Image, err = supervisor.OpenImage(c.Image, c.ReadOnly); err != nil {
 		return fail(err)
 	}
