@@ -53,7 +53,7 @@ type app struct {
 var apps = []app{
 	{"sqlite3", []string{"sqlite3", "speedtest1"}, sqlite},
 	{"lua5.4", []string{"lua"}, lua},
-	{"zlib", []string{"minigzip", "zlib-example"}, zlib},
+	{"zlib", []string{"zlib-minigzip", "zlib-example", "zlib-example64", "zlib-infcover"}, zlib},
 	{"hello", []string{"hello"}, hello},
 }
 
@@ -136,7 +136,7 @@ func (o *Options) present(programs []string) bool {
 }
 
 // revision is changed with the functions that build, when they would make something else.
-const revision = "1"
+const revision = "2"
 
 // stamp returns a text that differs whenever a program would.
 func (o *Options) stamp(ctx context.Context, a app, version string) (string, error) {

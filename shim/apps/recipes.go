@@ -61,7 +61,7 @@ func lua(j *job) error {
 	return j.link("lua", objects, "-lm")
 }
 
-// zlib builds the library's two test programs.
+// zlib builds the library's own test programs.
 func zlib(j *job) error {
 	sources, err := filepath.Glob(filepath.Join(j.src, "*.c"))
 	if err != nil {
@@ -72,12 +72,20 @@ func zlib(j *job) error {
 	if err != nil {
 		return err
 	}
-	for source, program := range map[string]string{"minigzip": "minigzip", "example": "zlib-example"} {
-		object, err := j.compile(flags, filepath.Join(j.src, "test", source+".c"))
+	for _, p := range []struct {
+		source, program string
+		flags           []string
+	}{
+		{"minigzip", "zlib-minigzip", nil},
+		{"example", "zlib-example", nil},
+		{"example", "zlib-example64", []string{"-D_FILE_OFFSET_BITS=64"}},
+		{"infcover", "zlib-infcover", nil},
+	} {
+		object, err := j.compile(append(p.flags, flags...), filepath.Join(j.src, "test", p.source+".c"))
 		if err != nil {
 			return err
 		}
-		if err := j.link(program, append(object, library...)); err != nil {
+		if err := j.link(p.program, append(object, library...)); err != nil {
 			return err
 		}
 	}

@@ -68,21 +68,33 @@ __asm__(
 "	syscall\n"
 "	ret\n"
 /*
- * signal_action: a frame of Linux's does not say whether the call that it interrupted is begun
- * anew. For the signal of thread cancellation (33) no call is, so that it need not be known.
+ * signal_action: a waiting call that is begun anew after a handler is to be seen at the gate's entry.
+ * Linux goes back to its syscall instruction. Thread cancellation looks at that, and so the handler of
+ * its signal (33) is not entered before the frame is changed.
  */
 "6:	mov $13, %eax\n" /* rt_sigaction */
 "	cmp $33, %edi\n"
 "	jne 1b\n"
 "	test %rsi, %rsi\n"
 "	jz 1b\n"
-"	andl $~0x10000000, 8(%rsi)\n" /* SA_RESTART */
+"	mov (%rsi), %r11\n"
+"	mov %r11, handler(%rip)\n"
+"	lea 8f(%rip), %r11\n"
+"	mov %r11, (%rsi)\n"
 "	jmp 1b\n"
+"8:	lea 1b(%rip), %rax\n"
+"	cmp %rax, 168(%rdx)\n" /* rip in ucontext */
+"	jne 8f\n"
+"	lea gate(%rip), %rax\n"
+"	mov %rax, 168(%rdx)\n"
+"	addq $" str(PH_LINUX_BASE) ", 144(%rdx)\n" /* rax: the number is Linux's */
+"8:	jmp *handler(%rip)\n"
 "7:	add $8, %rsp\n"
 "	mov $15, %eax\n" /* rt_sigreturn */
 "	syscall\n"
 );
 
+unsigned long handler __attribute__((__visibility__("hidden"), __used__));
 extern const char gate[] __attribute__((__visibility__("hidden")));
 
 static long write2(const char *s, unsigned long n)
