@@ -97,6 +97,31 @@ func TestTime(t *testing.T) {
 	}
 }
 
+// Where the vDSO would make a call, time is made from the processor's counter.
+func TestTimeFromCounter(t *testing.T) {
+	if mode != "trap" {
+		t.Skip("only with a lock that traps")
+	}
+	for _, c := range []struct{ id, like int }{
+		{clockRealtime, clockRealtime}, {clockMonotonic, clockMonotonic}, {clockMonotonicRaw, clockMonotonicRaw},
+		{clockRealtimeCoarse, clockRealtime}, {clockMonotonicCoarse, clockMonotonic}, {clockBoottime, clockBoottime},
+	} {
+		got, err := hostClock(c.id)
+		want, _ := mach.Clock(c.like)
+		if d := time.Duration(want - got).Abs(); err != nil || d > time.Second {
+			t.Errorf("clock %d is %v off: %v", c.id, d, err)
+		}
+	}
+	last, _ := hostClock(clockMonotonic)
+	for range 1000 {
+		now, err := hostClock(clockMonotonic)
+		if err != nil || now < last {
+			t.Fatalf("monotonic clock goes from %d to %d: %v", last, now, err)
+		}
+		last = now
+	}
+}
+
 func TestEntropy(t *testing.T) {
 	a, b := make([]byte, 100000), make([]byte, 100000)
 	if err := mach.Entropy(a); err != nil {

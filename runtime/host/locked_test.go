@@ -39,19 +39,26 @@ func TestLocked(t *testing.T) {
 			}
 			cmd := exec.Command(bin, args...)
 			cmd.Env = []string{envMode + "=" + mode, envGuest + "=" + guests.file}
-			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
+			// Pipes of which nobody ever uses the other end.
+			var in, out [3]*os.File
+			for i := range in {
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				defer w.Close()
+				in[i], out[i] = r, w
 			}
-			defer null.Close()
 			f, err := descriptors(t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd.ExtraFiles = []*os.File{null, null, null, null, f.entropy, f.image, f.ram}
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.HasSuffix(string(out), "PASS\n") {
-				t.Errorf("behind the lock: %v\n%s", err, out)
+			cmd.Stdin = in[0]
+			cmd.ExtraFiles = []*os.File{in[1], out[1], in[2], out[2], f.entropy, f.image, f.ram}
+			text, err := cmd.CombinedOutput()
+			if err != nil || !strings.HasSuffix(string(text), "PASS\n") {
+				t.Errorf("behind the lock: %v\n%s", err, text)
 			}
 		})
 	}

@@ -34,10 +34,6 @@ type Config struct {
 	// DiscardRAM, if set, makes a range of RAM zero and gives its pages back to the host; false:
 	// it cannot.
 	DiscardRAM func(off, n int64) bool
-
-	// StrictCalls makes a host call of the kernel's own that the lock refuses a fatal error
-	// with a trace; otherwise it is answered with ENOSYS and counted.
-	StrictCalls bool
 }
 
 // Machine implements emu.Machine. A process has one.
@@ -118,9 +114,6 @@ func New(cfg Config) (*Machine, error) {
 	if m.maxGuests = n - need; m.maxGuests < 1 {
 		return nil, fmt.Errorf("host: %d host threads are too few: %d processors and %d blocking calls take at least %d", n, m.cpus, blocking, need+1)
 	}
-	if cfg.StrictCalls {
-		strictCalls = 1
-	}
 	if err := installHandlers(m.entries.handler); err != nil {
 		return nil, err
 	}
@@ -143,6 +136,9 @@ func (m *Machine) Seal() error {
 	}
 	if left == 0 {
 		checkThreads = 0
+	}
+	if err := m.clocks.calibrate(); err != nil {
+		return err
 	}
 	if err := sealSignals(); err != nil {
 		return err

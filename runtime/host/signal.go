@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -139,6 +140,18 @@ func sealSignals() error {
 	return nil
 }
 
+// SetStrict makes a host call of the kernel's own that the lock refuses a fatal error with a trace,
+// from now on. Otherwise it is answered with ENOSYS and counted.
+func SetStrict(on bool) {
+	v := uint32(0)
+	if on {
+		v = 1
+	}
+	atomic.StoreUint32(&strictCalls, v)
+}
+
 // RefusedCalls returns how many host calls of the kernel's own the lock has refused, and the
 // number of the last: none, unless there is a bug.
-func RefusedCalls() (n uint64, last uint32) { return refusedCalls, refusedCall }
+func RefusedCalls() (n uint64, last uint32) {
+	return atomic.LoadUint64(&refusedCalls), atomic.LoadUint32(&refusedCall)
+}

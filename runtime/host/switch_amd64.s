@@ -262,6 +262,15 @@ TEXT ·xgetbv(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
+// func readCounter() uint64
+TEXT ·readCounter(SB),NOSPLIT,$0-8
+	LFENCE
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
 // func addresses(e *entries)
 TEXT ·addresses(SB),NOSPLIT,$0-8
 	MOVQ	e+0(FP), DI

@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,6 +139,31 @@ func TestTickEndsLoop(t *testing.T) {
 	if v, ok := mach.Clock(clockProcessCPUTime); !ok || v < int64(3*tickPeriod) {
 		t.Errorf("processor time %d, %v after three ticks", v, ok)
 	}
+}
+
+// With every host thread taken that may be, the runtime still makes none: it could not.
+func TestPool(t *testing.T) {
+	if mode == "" {
+		t.Skip("the runtime may make threads")
+	}
+	churn(t)
+	for _, fd := range []int{FDStdin, FDControlIn, FDDoorbellIn} {
+		go mach.HostRead(fd, make([]byte, 1)) // for ever: nobody writes
+	}
+	for _, fd := range []int{FDControlOut, FDDoorbellOut} {
+		go mach.HostWrite(fd, make([]byte, 1<<20)) // for ever: nobody reads
+	}
+	var wg sync.WaitGroup
+	for range mach.MaxGuests() {
+		c := newGuest(t, "forever", 0)
+		wg.Go(func() {
+			for c.Ticks < 5 {
+				mach.Enter(c)
+				runtime.Gosched()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestTickInVDSO(t *testing.T) {
