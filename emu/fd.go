@@ -309,6 +309,24 @@ func (t *Task) file(fd int32) (*description, abi.Errno) {
 	return d, 0
 }
 
+// borrow is file for the calls that have to be quick: where the thread is the only one of its
+// process, nobody can close the descriptor meanwhile, and counted is false: there is no reference
+// to give back.
+func (t *Task) borrow(fd int32) (d *description, counted bool, _ abi.Errno) {
+	if t.proc.live.Load() > 1 {
+		d, errno := t.file(fd)
+		return d, true, errno
+	}
+	slots := *t.proc.files.slots.Load()
+	if uint(fd) >= uint(len(slots)) {
+		return nil, false, abi.EBADF
+	}
+	if d = slots[fd].Load(); d == nil || d.mode&modePath != 0 {
+		return nil, false, abi.EBADF
+	}
+	return d, false, 0
+}
+
 // fileOrPath is file that finds those opened with O_PATH too.
 func (t *Task) fileOrPath(fd int32) (*description, abi.Errno) {
 	d := t.proc.files.get(fd)

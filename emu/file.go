@@ -7,7 +7,7 @@ import (
 
 // fileRead is read(2).
 func (t *Task) fileRead(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
-	d, errno := t.file(fd)
+	d, counted, errno := t.borrow(fd)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -15,7 +15,9 @@ func (t *Task) fileRead(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
 	if errno = t.readInto(d, buf, n); errno == 0 {
 		done, errno = t.read(d, n)
 	}
-	d.unref()
+	if counted {
+		d.unref()
+	}
 	return partial(done, errno)
 }
 
@@ -24,7 +26,7 @@ func (t *Task) filePread(fd int32, buf abi.Addr, n uint64, off int64) (uint64, a
 	if off < 0 {
 		return 0, abi.EINVAL
 	}
-	d, errno := t.file(fd)
+	d, counted, errno := t.borrow(fd)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -34,13 +36,15 @@ func (t *Task) filePread(fd int32, buf abi.Addr, n uint64, off int64) (uint64, a
 	} else if errno = t.readInto(d, buf, n); errno == 0 {
 		done, errno = t.readAt(d, n, off)
 	}
-	d.unref()
+	if counted {
+		d.unref()
+	}
 	return partial(done, errno)
 }
 
 // fileWrite is write(2).
 func (t *Task) fileWrite(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
-	d, errno := t.file(fd)
+	d, counted, errno := t.borrow(fd)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -48,7 +52,9 @@ func (t *Task) fileWrite(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
 	if errno = t.writeFrom(d, buf, n); errno == 0 {
 		done, errno = t.write(d, n, 0)
 	}
-	d.unref()
+	if counted {
+		d.unref()
+	}
 	return partial(done, errno)
 }
 
@@ -57,7 +63,7 @@ func (t *Task) filePwrite(fd int32, buf abi.Addr, n uint64, off int64) (uint64, 
 	if off < 0 {
 		return 0, abi.EINVAL
 	}
-	d, errno := t.file(fd)
+	d, counted, errno := t.borrow(fd)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -67,7 +73,9 @@ func (t *Task) filePwrite(fd int32, buf abi.Addr, n uint64, off int64) (uint64, 
 	} else if errno = t.writeFrom(d, buf, n); errno == 0 {
 		done, errno = t.writeAt(d, n, off, 0)
 	}
-	d.unref()
+	if counted {
+		d.unref()
+	}
 	return partial(done, errno)
 }
 
@@ -162,6 +170,13 @@ func (t *Task) writeSource(d *description, n uint64, off int64, flags uint32, sr
 			}
 		}
 	}
+	if n > 0 && d.node.Mode()&(abi.S_ISUID|abi.S_ISGID) != 0 {
+		errno := d.dentry.DropPrivileges(t.lockFS())
+		t.unlockFS()
+		if errno != 0 {
+			return 0, 0, errno
+		}
+	}
 	done, end, errno := d.file.write(t, d, off, int(n), src)
 	if done > 0 && (status|syncFlags(flags))&abi.O_DSYNC != 0 && d.kind() == abi.S_IFREG {
 		dataOnly := (status|syncFlags(flags))&abi.O_SYNC != abi.O_SYNC
@@ -208,11 +223,13 @@ func (t *Task) withinFileSize(d *description, off int64, n, limit uint64) (uint6
 
 // fileSeek is lseek(2).
 func (t *Task) fileSeek(fd int32, off int64, whence int32) (uint64, abi.Errno) {
-	d, errno := t.file(fd)
+	d, counted, errno := t.borrow(fd)
 	if errno != 0 {
 		return 0, errno
 	}
-	defer d.unref()
+	if counted {
+		defer d.unref()
+	}
 	if whence < abi.SEEK_SET || whence > abi.SEEK_HOLE {
 		return 0, abi.EINVAL
 	}

@@ -13,7 +13,8 @@ import (
 // A call uses the file system context that it found at its beginning to its end; the directories
 // in it must be held as long, though another thread may change directory in between. So a
 // directory that was replaced is let go only once no call is under way that may have seen it:
-// those are counted, and the last one out lets go of what has been replaced until then.
+// those are counted, and the last one out lets go of what has been replaced until then. A
+// thread that is alone need not be: nobody but itself replaces anything.
 type procIO struct {
 	walks atomic.Int64 // calls under way that use fsctx
 
@@ -22,15 +23,18 @@ type procIO struct {
 	pending  atomic.Bool   // retired is not empty
 }
 
-// lockFS returns who and where the process is towards file systems: good until unlockFS.
+// lockFS returns who and where the process is towards file systems: good until unlockFS. Calls of
+// the two do not nest.
 func (t *Task) lockFS() *vfs.Context {
-	// The count comes first: whoever replaces the context afterwards finds it raised.
-	t.proc.walks.Add(1)
+	if t.fsCounted = t.proc.live.Load() > 1; t.fsCounted {
+		// The count comes first: whoever replaces the context afterwards finds it raised.
+		t.proc.walks.Add(1)
+	}
 	return t.proc.fs()
 }
 
 func (t *Task) unlockFS() {
-	if t.proc.walks.Add(-1) == 0 && t.proc.pending.Load() {
+	if t.fsCounted && t.proc.walks.Add(-1) == 0 && t.proc.pending.Load() {
 		t.proc.release()
 	}
 }

@@ -29,6 +29,8 @@ type taskIO struct {
 	list    listing
 	record  [abi.DirentHeader + abi.NAME_MAX + 8]byte
 	emit    func(*vfs.DirEntry) bool // emitEntry, made once
+
+	fsCounted bool // see lockFS
 }
 
 type pathBuffer [abi.PATH_MAX]byte

@@ -2,6 +2,7 @@ package emu
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"io"
 	"os"
 	"sync/atomic"
@@ -77,7 +78,11 @@ type ioWorld struct {
 
 func newIOWorld(t testing.TB, conf Config) *ioWorld {
 	t.Helper()
-	guest.TestMode()
+	if _, ok := t.(*testing.B); ok {
+		guest.SetArea(4096, 1<<47, 0, 0) // and the copies at full speed
+	} else {
+		guest.TestMode()
+	}
 	m := &ioMachine{}
 	if conf.Machine == nil {
 		conf.Machine = m
@@ -152,6 +157,14 @@ func (w *ioWorld) fails(want abi.Errno) func(uint64, abi.Errno) {
 func (w *ioWorld) open(path string, flags uint32) int32 {
 	w.Helper()
 	return int32(w.ok(w.pathOpen(abi.AT_FDCWD, w.mem.str(path), flags, 0o644)))
+}
+
+// pipe makes a pipe and returns its ends.
+func (w *ioWorld) pipe(flags uint32) (r, wr int32) {
+	w.Helper()
+	p, a := w.mem.alloc(8)
+	w.ok(w.pipeCreate(a, flags))
+	return int32(binary.LittleEndian.Uint32(p)), int32(binary.LittleEndian.Uint32(p[4:]))
 }
 
 // testMemory is memory that a test passes to calls as a guest's: 1 MiB that can be accessed,
