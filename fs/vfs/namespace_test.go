@@ -79,3 +79,25 @@ func BenchmarkCreateUnlink(b *testing.B) {
 		}
 	}
 }
+
+// TestFastPath: what is cached is found without allocating.
+func TestFastPath(t *testing.T) {
+	ns, c := newTree(t)
+	mustOK(t, ns.Mkdir(c, nil, "/usr", 0o755))
+	mustOK(t, ns.Mkdir(c, nil, "/usr/share", 0o755))
+	mustOK(t, ns.Mknod(c, nil, "/usr/share/file", 0o644, 0))
+	mustOK(t, ns.Symlink(c, "usr/share/", nil, "/link"))
+	a := new(vfs.Attr)
+	for _, path := range []string{"/usr/share/file", "usr/share/missing", "/usr/../usr/./share", "/link/file"} {
+		if n := testing.AllocsPerRun(100, func() { ns.Stat(c, nil, path, 0, a) }); n != 0 {
+			t.Errorf("stat of %s: %v allocations", path, n)
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			if d, _, e := ns.Open(c, nil, path, abi.O_RDONLY, 0); e == 0 {
+				d.Unref()
+			}
+		}); n != 0 {
+			t.Errorf("open of %s: %v allocations", path, n)
+		}
+	}
+}

@@ -29,13 +29,39 @@ type walk struct {
 	c     *Context
 	cur   *Dentry // where the walk is; held
 	links int     // symbolic links followed
-	rest  []string
-	room  [8]string // first storage of rest
+	rest  rest
 
 	// What toParent found of the last component.
 	end   ending
 	name  string
 	slash bool // a slash follows: it has to be a directory
+}
+
+// rest is what is still to be walked behind symbolic links, the innermost last. It holds few of
+// them in place, since a slice of its own storage would put the whole walk on the heap.
+type rest struct {
+	n    int
+	few  [4]string
+	more []string
+}
+
+func (r *rest) push(path string) {
+	if r.n < len(r.few) {
+		r.few[r.n] = path
+	} else {
+		r.more = append(r.more, path)
+	}
+	r.n++
+}
+
+func (r *rest) pop() string {
+	if r.n--; r.n < len(r.few) {
+		return r.few[r.n]
+	}
+	last := len(r.more) - 1
+	path := r.more[last]
+	r.more = r.more[:last]
+	return path
 }
 
 // from sets up the walk of path, and returns it. done must follow, error or not.
@@ -72,7 +98,6 @@ func (w *walk) enter(d *Dentry) {
 // toParent walks all of path but its last component, which it leaves in end, name and slash.
 // cur is then a directory that may be searched.
 func (w *walk) toParent(path string) abi.Errno {
-	w.rest = w.room[:0]
 	for start := true; ; {
 		if start && strings.HasPrefix(path, "/") {
 			root := w.ns.rootOf(w.c)
@@ -82,8 +107,8 @@ func (w *walk) toParent(path string) abi.Errno {
 		start = false
 		path = strings.TrimLeft(path, "/")
 		if path == "" {
-			if n := len(w.rest); n > 0 {
-				path, w.rest = w.rest[n-1], w.rest[:n-1]
+			if w.rest.n > 0 {
+				path = w.rest.pop()
 				continue
 			}
 			w.end, w.name, w.slash = endRoot, "", true
@@ -97,7 +122,7 @@ func (w *walk) toParent(path string) abi.Errno {
 			return e
 		}
 		path = strings.TrimLeft(tail, "/")
-		if path == "" && len(w.rest) == 0 {
+		if path == "" && w.rest.n == 0 {
 			w.end, w.name = endName, name
 			switch name {
 			case ".":
@@ -133,7 +158,7 @@ func (w *walk) toParent(path string) abi.Errno {
 			}
 			if target != "" {
 				if path != "" {
-					w.rest = append(w.rest, path)
+					w.rest.push(path)
 				}
 				path, start = target, true
 			}
