@@ -55,8 +55,10 @@ var build struct {
 // TestMain removes what guest builds.
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if build.dir != "" {
-		os.RemoveAll(build.dir)
+	for _, dir := range []string{build.dir, hostileBuild.dir} {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(status)
 }
@@ -95,8 +97,14 @@ func start(t *testing.T, program string, args ...string) *sandbox {
 // startWith has options of "pinhole run".
 func startWith(t *testing.T, options []string, program string, args ...string) *sandbox {
 	t.Helper()
-	s := &sandbox{t: t, dir: t.TempDir(), lines: make(chan string, 1000)}
-	s.image = harness.Image(t, "32M", map[string]string{"/" + program: guest(t, program)})
+	image := harness.Image(t, "32M", map[string]string{"/" + program: guest(t, program)})
+	return startCommand(t, harness.Pinhole(t), image, append(options, "/"+program), args...)
+}
+
+// startCommand runs pinhole on an image: options and the program's path, and its arguments.
+func startCommand(t *testing.T, pinhole, image string, what []string, args ...string) *sandbox {
+	t.Helper()
+	s := &sandbox{t: t, dir: t.TempDir(), image: image, lines: make(chan string, 1000)}
 	canary := filepath.Join(s.dir, "canary")
 	if err := os.WriteFile(canary, []byte(secret), 0o666); err != nil {
 		t.Fatal(err)
@@ -105,12 +113,11 @@ func startWith(t *testing.T, options []string, program string, args ...string) *
 		t.Fatal(err)
 	}
 	s.before = s.canaries()
-	argv := append([]string{"run", "--image", s.image}, options...)
-	argv = append(argv, "/"+program)
+	argv := append([]string{"run", "--image", s.image}, what...)
 	for _, a := range args {
 		argv = append(argv, strings.ReplaceAll(a, "@canary@", canary))
 	}
-	s.cmd = exec.Command(harness.Pinhole(t), argv...)
+	s.cmd = exec.Command(pinhole, argv...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "HOST_SECRET="+secret)
 	s.cmd.Stderr = &s.stderr
@@ -282,6 +289,19 @@ func childrenOf(parent int) []int {
 		}
 	}
 	return out
+}
+
+// gone waits until a sandbox process has ended.
+func (s *sandbox) gone(pid int) {
+	s.t.Helper()
+	for end := time.Now().Add(patience); comm(pid) == launch.Name; time.Sleep(5 * time.Millisecond) {
+		if strings.HasPrefix(status(fmt.Sprintf("/proc/%d/status", pid))["State"], "Z") {
+			return // dead, and nobody has asked
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("sandbox process %d outlives its supervisor", pid)
+		}
+	}
 }
 
 func comm(pid int) string {
