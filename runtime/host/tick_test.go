@@ -147,12 +147,7 @@ func TestPool(t *testing.T) {
 		t.Skip("the runtime may make threads")
 	}
 	churn(t)
-	for _, fd := range []int{FDStdin, FDControlIn, FDDoorbellIn} {
-		go mach.HostRead(fd, make([]byte, 1)) // for ever: nobody writes
-	}
-	for _, fd := range []int{FDControlOut, FDDoorbellOut} {
-		go mach.HostWrite(fd, make([]byte, 1<<20)) // for ever: nobody reads
-	}
+	blockForEver()
 	var wg sync.WaitGroup
 	for range mach.MaxGuests() {
 		c := newGuest(t, "forever", 0)
@@ -165,6 +160,15 @@ func TestPool(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+var blockForEver = sync.OnceFunc(func() {
+	for _, fd := range []int{FDStdin, FDControlIn, FDDoorbellIn} {
+		go mach.HostRead(fd, make([]byte, 1)) // nobody writes
+	}
+	for _, fd := range []int{FDControlOut, FDDoorbellOut} {
+		go mach.HostWrite(fd, make([]byte, 1<<20)) // nobody reads
+	}
+})
 
 func TestTickInVDSO(t *testing.T) {
 	fn := vdsoSymbol(t, "__vdso_clock_gettime")
