@@ -54,6 +54,10 @@ func Generate(goroot, outDir string) (overlayJSON string, err error) {
 	if err := errs.ErrorOrNil(); err != nil {
 		return "", fmt.Errorf("runtime overlay: %s is not a Go version that this one knows: %w", name, err)
 	}
+	// A module of its own, lest a pattern such as ./... takes the directory for a package.
+	if err := writeFile(filepath.Join(outDir, "go.mod"), "module overlay\n"); err != nil {
+		return "", fmt.Errorf("runtime overlay: %w", err)
+	}
 	added := filepath.Join(outDir, lockFile)
 	if err := writeFile(added, lockSource); err != nil {
 		return "", fmt.Errorf("runtime overlay: %w", err)

@@ -27,7 +27,7 @@ func TestGenerate(t *testing.T) {
 		return s
 	}
 	before := stamp()
-	if len(before) != 2*(len(files)+2) {
+	if len(before) != 2*(len(files)+3) {
 		t.Errorf("overlay holds %q", before)
 	}
 	if _, err := Generate(runtime.GOROOT(), filepath.Join(dir, "overlay")); err != nil {
