@@ -185,30 +185,6 @@ type nsFile struct {
 
 func (f *nsFile) Close() { f.d.Unref() }
 
-// Memory is a vfs.Dest and vfs.Source over a byte slice, which stands for a program's memory:
-// content goes to or comes from its front. Past its end is EFAULT.
-type Memory []byte
-
-// Put implements vfs.Dest.
-func (m *Memory) Put(p []byte) (int, abi.Errno) {
-	n := copy(*m, p)
-	*m = (*m)[n:]
-	if n < len(p) {
-		return n, abi.EFAULT
-	}
-	return n, 0
-}
-
-// Get implements vfs.Source.
-func (m *Memory) Get(p []byte) (int, abi.Errno) {
-	n := copy(p, *m)
-	*m = (*m)[n:]
-	if n < len(p) {
-		return n, abi.EFAULT
-	}
-	return n, 0
-}
-
 func (f *nsFile) readable() abi.Errno {
 	if f.flags&abi.O_ACCMODE == abi.O_WRONLY || f.flags&abi.O_PATH != 0 {
 		return abi.EBADF
@@ -233,7 +209,7 @@ func (f *nsFile) Pread(p []byte, off int64) (int, abi.Errno) {
 	if e := f.readable(); e != 0 {
 		return 0, e
 	}
-	m := Memory(p)
+	m := vfs.Memory(p)
 	return f.d.Node().Read(off, len(p), &m)
 }
 
@@ -263,7 +239,7 @@ func (f *nsFile) write(p []byte, off int64) (int, int64, abi.Errno) {
 	if e := f.d.DropPrivileges(&f.s.c); e != 0 {
 		return 0, 0, e
 	}
-	m := Memory(p)
+	m := vfs.Memory(p)
 	return f.d.Node().Write(off, len(p), &m)
 }
 
