@@ -69,7 +69,7 @@ func (k *Kernel) start(name string, argv, env []string, cwd string) error {
 		p.discard()
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	go t.run()
+	k.launch(t)
 	return nil
 }
 

@@ -45,6 +45,7 @@ type Kernel struct {
 	conf Config
 
 	slots   slots
+	runners runners
 	tracer  *tracer // nil: no trace
 	futexes futexTable
 	io      kernelIO // what file calls keep for all processes

@@ -60,7 +60,7 @@ func (t *Task) threadCreate(flags uint64, stack, ptid, ctid, tls, entry abi.Addr
 		guest.Store32(ctid, uint32(n.tid))
 	}
 	tid := n.tid
-	go n.run()
+	t.kernel.launch(n)
 	return uint64(tid), 0
 }
 
