@@ -19,6 +19,9 @@ func (c buildCmd) Run(ctx context.Context, t *tree) error {
 	if err := t.setUp(ctx); err != nil {
 		return err
 	}
+	if err := t.fence(); err != nil {
+		return err
+	}
 	if err := t.buildTools(ctx); err != nil {
 		return err
 	}
@@ -29,6 +32,15 @@ func (c buildCmd) Run(ctx context.Context, t *tree) error {
 		return err
 	}
 	return t.buildApps(ctx)
+}
+
+// fence makes the folder build a module of its own, so that no pattern of the go command
+// reaches the Go files that sources of other projects have.
+func (t *tree) fence() error {
+	if err := os.MkdirAll(t.path("build"), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(t.path("build", "go.mod"), []byte("module build\n"), 0o644)
 }
 
 // kernelBase is where the sandbox process's program is linked: above the addresses that
