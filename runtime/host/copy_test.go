@@ -128,6 +128,88 @@ func TestCopiesWhileMapping(t *testing.T) {
 	wg.Wait()
 }
 
+// FuzzCopies compares the copies with a model: pages that can be read and written, only read, or
+// neither, and accesses of any place, length and kind.
+func FuzzCopies(f *testing.F) {
+	const pages = 4
+	f.Add([]byte{2, 1, 0, 2, 0, 0x0f, 0xf0, 0x00, 0x20})
+	f.Add([]byte{2, 2, 2, 2, 4, 0x00, 0x10, 0x3f, 0xff})
+	base := mapped(f, pages*pageSize)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) < pages {
+			return
+		}
+		var may [pages]byte // 0 nothing, 1 read, 2 read and write
+		model := make([]byte, pages*pageSize)
+		for i := range may {
+			may[i] = in[i] % 3
+			at := base + abi.Addr(i)*pageSize
+			if e := mach.Map(at, pageSize, 3, guest.BackAnon, 0); e != 0 {
+				t.Fatal(e2err(e))
+			}
+			switch may[i] {
+			case 0:
+				mach.Map(at, pageSize, 0, guest.BackNone, 0)
+			case 1:
+				mach.Map(at, pageSize, 1, guest.BackAnon, 0)
+			}
+		}
+		reach := func(off, n int, need byte) int {
+			for i := range n {
+				if off+i >= len(model) || may[(off+i)/pageSize] < need {
+					return i
+				}
+			}
+			return n
+		}
+		for in = in[pages:]; len(in) >= 5; in = in[5:] {
+			off := int(le.Uint16(in[1:])) % len(model)
+			n := int(le.Uint16(in[3:])) % (2 * pageSize)
+			at := base + abi.Addr(off)
+			switch in[0] % 7 {
+			case 0, 1:
+				src := bytes.Repeat([]byte{in[3], in[4] | 1, 0}, n/3+1)[:n]
+				want := reach(off, n, 2)
+				if got := guest.CopyOut(at, src); got != want {
+					t.Fatalf("CopyOut(%d, %d bytes) = %d, want %d of %v", off, n, got, want, may)
+				}
+				copy(model[off:], src[:want])
+			case 2, 3:
+				dst := make([]byte, n)
+				want := reach(off, n, 1)
+				if got := guest.CopyIn(dst, at); got != want || !bytes.Equal(dst[:want], model[off:off+want]) {
+					t.Fatalf("CopyIn(%d, %d bytes) = %d, want %d of %v", off, n, got, want, may)
+				}
+			case 4:
+				want := reach(off, n, 2)
+				if got := guest.Zero(at, uint64(n)); got != uint64(want) {
+					t.Fatalf("Zero(%d, %d bytes) = %d, want %d of %v", off, n, got, want, may)
+				}
+				clear(model[off : off+want])
+			case 5:
+				dst := make([]byte, n)
+				want, ok := reach(off, n, 1), false
+				if i := bytes.IndexByte(model[off:off+want], 0); i >= 0 {
+					want, ok = i, true
+				}
+				if got, is := guest.CopyString(dst, at); got != want || is != ok || !bytes.Equal(dst[:want], model[off:off+want]) {
+					t.Fatalf("CopyString(%d, %d bytes) = %d, %v, want %d, %v of %v", off, n, got, is, want, ok, may)
+				}
+			case 6:
+				off &^= 3
+				if v, ok := guest.CompareAndSwap32(base+abi.Addr(off), le.Uint32(model[off:]), 77); ok != (may[off/pageSize] == 2) {
+					t.Fatalf("CompareAndSwap32(%d) = %d, %v of %v", off, v, ok, may)
+				} else if ok {
+					le.PutUint32(model[off:], 77)
+				}
+				if v, ok := guest.Load32(base + abi.Addr(off)); ok != (may[off/pageSize] > 0) || ok && v != le.Uint32(model[off:]) {
+					t.Fatalf("Load32(%d) = %d, %v of %v", off, v, ok, may)
+				}
+			}
+		}
+	})
+}
+
 // A fault in Go code is the runtime's: a panic that can be recovered, while other
 // signals come and go, and without a call to return from the handler.
 func TestKernelFault(t *testing.T) {

@@ -52,6 +52,7 @@
 #define FLAG_NT 0x4000
 #define FLAG_AC 0x40000
 
+#define SYS_RESTART_SYSCALL 219
 #define SYS_CLOCK_GETTIME 228
 #define SIGTRAP 5
 #define SIGBUS 7
@@ -313,6 +314,8 @@ trap:
 	JMP	resume
 call:
 	MOVL	I_SYSCALL(R13), AX
+	CMPL	AX, $SYS_RESTART_SYSCALL
+	JEQ	restart
 	CMPL	AX, $SYS_CLOCK_GETTIME
 	JNE	refused
 	// The vDSO does not read this host's clock itself: see clock.go.
@@ -339,6 +342,11 @@ call:
 	MOVQ	AX, 0(CX)
 	MOVQ	DX, 8(CX)
 	MOVQ	$0, U_RAX(BX)
+	JMP	resume
+restart:
+	// The host's kernel makes this call by itself to resume a timed wait after a stop (SIGSTOP, a
+	// frozen control group). The wait ends early instead, which all who wait are prepared for.
+	MOVQ	$-4, U_RAX(BX)	// EINTR
 	JMP	resume
 refused:
 	// The lock refused a call of our own: a bug, but one to survive.
