@@ -48,7 +48,7 @@ func newCgroup(limits []cgroupLimit) (*cgroup, error) {
 		}
 		dir, ok := made[parent.dir]
 		if !ok {
-			sweep(parent.dir)
+			go sweep(parent.dir)
 			dir = filepath.Join(parent.dir, name)
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				cg.remove()

@@ -85,16 +85,19 @@ func Start(spec Spec) (*Process, error) {
 		return nil, fmt.Errorf("start a sandbox: %w", err)
 	}
 	p := &Process{done: make(chan struct{})}
-	if err := p.makeCgroup(&spec); err != nil {
-		return nil, fmt.Errorf("start a sandbox: %w", err)
-	}
+	grouped := make(chan error, 1) // making the cgroup and the process takes about as long
+	go func() { grouped <- p.makeCgroup(&spec) }()
 	started := make(chan error, 1)
 	go p.keep(&spec, started)
-	if err := <-started; err != nil {
+	err, groupErr := <-started, <-grouped
+	if err != nil {
 		p.removeCgroup()
 		return nil, fmt.Errorf("start a sandbox: %w", err)
 	}
-	if err := p.complete(&spec); err != nil {
+	if err = groupErr; err == nil {
+		err = p.complete(&spec)
+	}
+	if err != nil {
 		p.Kill()
 		p.Wait()
 		return nil, fmt.Errorf("start a sandbox: %w", err)
@@ -125,7 +128,6 @@ func (p *Process) keep(spec *Spec, started chan<- error) {
 	p.Layers |= layers | NoNewPrivileges
 	started <- nil
 	p.state, p.err = proc.Wait()
-	p.removeCgroup()
 	close(p.done)
 }
 
@@ -265,7 +267,7 @@ func (p *Process) removeCgroup() {
 func (p *Process) complete(spec *Spec) error {
 	if p.group != nil {
 		switch err := p.group.add(p.Pid); {
-		case err == nil:
+		case err == nil, errors.Is(err, unix.ESRCH): // or it has ended already: Wait tells how
 			p.Layers |= ControlGroup
 		case !forbidden(err):
 			return err
@@ -289,8 +291,9 @@ func (p *Process) Kill() error {
 // Wait waits for the process's end and says how it came about.
 func (p *Process) Wait() (*os.ProcessState, error) {
 	<-p.done
+	p.removeCgroup()
 	return p.state, p.err
 }
 
-// Done is closed when the process has ended.
+// Done is closed when the process has ended. [Process.Wait] is to be called all the same.
 func (p *Process) Done() <-chan struct{} { return p.done }
