@@ -17,13 +17,13 @@ const (
 // sysAbi answers sys_abi: what this kernel offers, as much of it as there is room for.
 func (t *Task) sysAbi(info abi.Addr, size uint64) (uint64, abi.Errno) {
 	var b [abi.InfoSize]byte
-	i := abi.Info{Version: abi.Version, Calls: abi.CallTop, Features: 0}
+	i := abi.Info{Version: abi.Version, Calls: abi.CallTop, Features: abi.FeatureLinuxGate | abi.FeatureTrap | abi.FeatureThreads}
 	i.Encode(b[:])
 	n := min(size, uint64(len(b)))
 	if guest.CopyOut(info, b[:n]) < int(n) {
 		return 0, abi.EFAULT
 	}
-	return n, 0
+	return uint64(len(b)), 0
 }
 
 // sysUname answers sys_uname (uname(2)).

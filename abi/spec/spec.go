@@ -194,9 +194,7 @@ func (f *File) AllErrors(c *Call) []CallError {
 	var all []CallError
 	seen := map[string]bool{}
 	for _, e := range c.Errors {
-		if !seen[e.Name] {
-			seen[e.Name] = true
-		}
+		seen[e.Name] = true
 		all = append(all, e)
 	}
 	for _, use := range c.Uses {

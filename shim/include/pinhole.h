@@ -17,6 +17,15 @@
 /* Added to a Linux call's number to make it through the gate. */
 #define PH_LINUX_BASE 0x10000
 
+/* Bits of ph_info.features. */
+#define PH_FEATURE_LINUX_GATE (1UL << 0)
+#define PH_FEATURE_TRAP (1UL << 1)
+#define PH_FEATURE_THREADS (1UL << 2)
+#define PH_FEATURE_PROCESSES (1UL << 3)
+#define PH_FEATURE_EVENTS (1UL << 4)
+#define PH_FEATURE_SOCKETS (1UL << 5)
+#define PH_FEATURE_SHARED_MEMORY (1UL << 6)
+
 /* Numbers of the calls. */
 #define PH_SYS_ABI 0
 #define PH_SYS_UNAME 1
