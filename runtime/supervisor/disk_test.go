@@ -35,11 +35,11 @@ func (b bell) Wait() {
 // rig is a disk service over real memory and descriptors, with no sandbox yet.
 type rig struct {
 	*disk
-	shared   []byte // the ring, as the sandbox maps it
-	ram      []byte // likewise
-	mapping  []byte // the image, likewise
-	path     string
-	toClient int
+	shared  []byte // the ring, as the sandbox maps it
+	ram     []byte // likewise
+	mapping []byte // the image, likewise
+	path    string
+	inFD    int
 }
 
 func newRig(t testing.TB, image *os.File) *rig {
@@ -77,19 +77,23 @@ func newRig(t testing.TB, image *os.File) *rig {
 	}
 	r.ram = mapIt(ramFD, testRAM, unix.PROT_READ|unix.PROT_WRITE)
 	r.shared = mapIt(ringFD, blockdev.RingBytes, unix.PROT_READ|unix.PROT_WRITE)
-	in, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	bellOut, err := eventfd()
+	must(err)
+	in, err := waitable(bellOut)
 	must(err)
 	out, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	must(err)
+	r.inFD = int(bellOut.Fd())
 	shared, err := blockdev.NewRing(mapIt(ringFD, blockdev.RingBytes, unix.PROT_READ|unix.PROT_WRITE))
 	must(err)
-	r.toClient = out
 	r.disk = &disk{
 		ring: shared, image: int(image.Fd()), writable: testImage,
 		ramFD: ramFD, ram: mapIt(ramFD, testRAM, unix.PROT_READ), in: in, out: out,
 	}
 	t.Cleanup(func() {
-		for _, fd := range []int{ramFD, ringFD, in, out} {
+		in.Close()
+		bellOut.Close()
+		for _, fd := range []int{ramFD, ringFD, out} {
 			unix.Close(fd)
 		}
 	})
@@ -108,7 +112,7 @@ func (r *rig) client(t testing.TB) *blockdev.RingDevice {
 	t.Helper()
 	d, err := blockdev.NewRingDevice(blockdev.RingConfig{
 		Ring: r.shared, Image: r.mapping, RAM: r.ram, Bounce: r.ram[testRAM-4*4096:],
-		Bell: bell{in: r.out, out: r.in},
+		Bell: bell{in: r.out, out: r.inFD},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -393,14 +397,14 @@ func TestDiskGarbledTail(t *testing.T) {
 	for i, jump := range []uint32{blockdev.RingEntries + 1, 1 << 31, ^uint32(0), 1 << 20} {
 		tail += jump
 		ring.PublishRequests(tail)
-		bell{out: r.in}.Ring()
+		bell{out: r.inFD}.Ring()
 		for r.stats.Garbled.Load() != uint64(i+1) {
 			time.Sleep(time.Millisecond)
 		}
 	}
 	ring.PutRequest(tail, blockdev.Request{Op: blockdev.OpFlush, Tag: 99})
 	ring.PublishRequests(tail + 1)
-	bell{out: r.in}.Ring()
+	bell{out: r.inFD}.Ring()
 	for ring.ReplyTail() != 1 {
 		time.Sleep(time.Millisecond)
 	}
@@ -425,7 +429,7 @@ func TestDiskFlushFlood(t *testing.T) {
 func TestDiskStopsWithFullDoorbell(t *testing.T) {
 	r := newRig(t, nil)
 	word := [8]byte{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	if _, err := unix.Write(r.in, word[:]); err != nil {
+	if _, err := unix.Write(r.inFD, word[:]); err != nil {
 		t.Fatal(err)
 	}
 	r.closed.Store(true)
@@ -454,7 +458,7 @@ func FuzzRing(f *testing.F) {
 			tail := binary.LittleEndian.Uint32(b)
 			copy(r.shared[4096:], b[4:])
 			ring.PublishRequests(tail)
-			bell{out: r.in}.Ring()
+			bell{out: r.inFD}.Ring()
 			for i := 4; i+8 <= len(b); i += 8 {
 				at := int(binary.LittleEndian.Uint32(b[i:])) % (len(r.shared) / 4) * 4
 				if at < 0 {
@@ -473,7 +477,7 @@ func FuzzRing(f *testing.F) {
 			tail := ring.SubmitTail()
 			ring.PutRequest(tail, blockdev.Request{Op: blockdev.OpFlush, Tag: mark})
 			ring.PublishRequests(tail + 1)
-			bell{out: r.in}.Ring()
+			bell{out: r.inFD}.Ring()
 			time.Sleep(100 * time.Microsecond)
 			for i := range uint32(blockdev.RingEntries) {
 				found = found || ring.Reply(i).Tag == mark

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -80,9 +81,9 @@ func (i *Image) Close() error { return i.file.Close() }
 // reader opens the image a second time, for reading only: what the sandbox gets must not be
 // able to write even if it could say so.
 func (i *Image) reader() (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", i.file.Fd()))
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(int(i.file.Fd())), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: cannot be opened for the sandbox (is /proc mounted?): %w", i.name, err)
 	}
-	return f, nil
+	return os.NewFile(uintptr(fd), i.name), nil
 }

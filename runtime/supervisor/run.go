@@ -96,22 +96,23 @@ func prepare(s Spec) (*sandbox, error) {
 	c.Trace = s.Trace != nil
 
 	copy(r.child[:3], r.stdio.child[:])
-	if r.child[seccomp.ControlIn], r.toIt, err = pipe(); err != nil {
+	if r.toIt, r.child[seccomp.ControlIn], err = pipeTo(); err != nil {
 		return nil, err
 	}
-	if r.from, r.child[seccomp.ControlOut], err = pipe(); err != nil {
+	if r.from, r.child[seccomp.ControlOut], err = pipeFrom(); err != nil {
 		return nil, err
 	}
-	for _, i := range []int{seccomp.DoorbellIn, seccomp.DoorbellOut} {
-		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-		if err != nil {
-			return nil, fmt.Errorf("making an eventfd: %w", err)
-		}
-		r.child[i] = os.NewFile(uintptr(fd), "doorbell")
+	if r.child[seccomp.DoorbellIn], err = eventfd(); err != nil {
+		return nil, err
 	}
-	if r.child[seccomp.Entropy], err = os.Open("/dev/urandom"); err != nil {
-		return nil, fmt.Errorf("opening the entropy source: %w", err)
+	if r.child[seccomp.DoorbellOut], err = eventfd(); err != nil {
+		return nil, err
 	}
+	entropy, err := unix.Open("/dev/urandom", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the entropy source /dev/urandom: %w", err)
+	}
+	r.child[seccomp.Entropy] = os.NewFile(uintptr(entropy), "entropy")
 	if r.child[seccomp.Image], err = s.Image.reader(); err != nil {
 		return nil, err
 	}
@@ -126,6 +127,27 @@ func prepare(s Spec) (*sandbox, error) {
 	}
 	r.child[seccomp.Ring] = os.NewFile(uintptr(ring), "ring")
 	return r, r.prepareDisk()
+}
+
+func eventfd() (*os.File, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making an eventfd: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "doorbell"), nil
+}
+
+// waitable returns the eventfd f again, so that a goroutine that reads it waits without a thread.
+// It makes the eventfd non-blocking for the sandbox too, which only writes it.
+func waitable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making an eventfd: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func pageUp(n int64) int64 { return (n + blockdev.PageSize - 1) &^ (blockdev.PageSize - 1) }
@@ -149,7 +171,11 @@ func (r *sandbox) prepareDisk() error {
 	if !r.spec.Image.readOnly {
 		d.writable = uint64(r.spec.Image.size)
 	}
-	d.ram, d.ramFD, d.in, d.out = ram, fd(seccomp.RAM), fd(seccomp.DoorbellOut), fd(seccomp.DoorbellIn)
+	d.ram, d.ramFD = ram, fd(seccomp.RAM)
+	d.out = fd(seccomp.DoorbellIn)
+	if d.in, err = waitable(r.child[seccomp.DoorbellOut]); err != nil {
+		return err
+	}
 	return nil
 }
 

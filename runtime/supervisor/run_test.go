@@ -227,7 +227,7 @@ func TestRunSignal(t *testing.T) {
 				r.Read(make([]byte, 10)) // it is ready
 				syscall.Kill(os.Getpid(), syscall.SIGTERM)
 			}()
-			_, w2, _ := pipe() // a blocking description: handed over as it is
+			_, w2, _ := pipe(0) // a blocking description: handed over as it is
 			defer w2.Close()
 			o := play(t, name, func(s *Spec) { s.Stderr = w2; s.Stdout = blocking(t, w) })
 			if want := (outcome{Status: 128 + 15}); o.Status != want.Status || o.Messages != "" {
@@ -239,7 +239,7 @@ func TestRunSignal(t *testing.T) {
 
 // Somebody on the host kills the sandbox.
 func TestRunKilled(t *testing.T) {
-	r, w, err := pipe()
+	r, w, err := pipe(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestStdoutClosed(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			var reader, writer *os.File
 			if kind == "pipe" {
-				reader, writer, _ = pipe()
+				reader, writer, _ = pipe(0)
 			} else {
 				p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 				if err != nil {

@@ -36,28 +36,45 @@ func newStdio(host [3]*os.File) (*stdio, error) {
 			s.child[i] = f
 			continue
 		}
-		r, w, err := pipe()
-		if err != nil {
-			s.closeChild()
-			return nil, err
-		}
 		if i == 0 {
-			s.child[i] = r
-			s.opened = append(s.opened, r)
-			s.input = func() { relay(w, f); w.Close() }
+			ours, theirs, err := pipeTo()
+			if err != nil {
+				s.closeChild()
+				return nil, err
+			}
+			s.child[i] = theirs
+			s.opened = append(s.opened, theirs)
+			s.input = func() { relayIn(ours, int(f.Fd())); ours.Close() }
 		} else {
-			s.child[i] = w
-			s.opened = append(s.opened, w)
-			s.output = append(s.output, func() { relay(f, r); r.Close() })
+			ours, theirs, err := pipeFrom()
+			if err != nil {
+				s.closeChild()
+				return nil, err
+			}
+			s.child[i] = theirs
+			s.opened = append(s.opened, theirs)
+			s.output = append(s.output, func() { relayOut(int(f.Fd()), ours); ours.Close() })
 		}
 	}
 	return s, nil
 }
 
-// pipe makes a pipe whose both ends block: the sandbox shares their descriptions.
-func pipe() (r, w *os.File, err error) {
+// pipeTo and pipeFrom make a pipe to and from the sandbox. Its end blocks, since it has nothing else
+// to wait with; ours does not, so that a goroutine that waits for it costs no thread.
+func pipeTo() (ours, theirs *os.File, err error) {
+	theirs, ours, err = pipe(1)
+	return ours, theirs, err
+}
+
+func pipeFrom() (ours, theirs *os.File, err error) { return pipe(0) }
+
+// pipe makes a pipe; its read end is given first. The end with index mine does not block.
+func pipe(mine int) (r, w *os.File, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	if err := unix.SetNonblock(p[mine], true); err != nil {
 		return nil, nil, fmt.Errorf("making a pipe: %w", err)
 	}
 	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
@@ -96,29 +113,46 @@ func (s *stdio) closeChild() {
 	s.opened = nil
 }
 
-// relay copies until from ends or to takes no more. It calls the host directly: os.File would
-// end the process when a closed standard output raises EPIPE. That becomes a closed pipe for the
-// sandbox, whose program then gets EPIPE and SIGPIPE of its own.
-func relay(to, from *os.File) {
-	buf := make([]byte, 32<<10)
-	in, out := int(from.Fd()), int(to.Fd())
+// relayBytes is how much a relay moves at a time.
+const relayBytes = 32 << 10
+
+// relayIn copies from a descriptor of the host's until it ends or the sandbox takes no more. The
+// descriptor is shared with others: it is taken as it is, blocking or not.
+func relayIn(to *os.File, from int) {
+	buf := make([]byte, relayBytes)
 	for {
-		n, err := unix.Read(in, buf)
+		n, err := unix.Read(from, buf)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			ready(in, unix.POLLIN)
+			ready(from, unix.POLLIN)
 			continue
 		case err != nil || n <= 0:
 			return
 		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// relayOut copies until the sandbox has closed its end or nobody reads any more. It calls the host
+// directly: os.File would end the process when a closed standard output raises EPIPE. That becomes
+// a closed pipe for the sandbox, whose program then gets EPIPE and SIGPIPE of its own.
+func relayOut(to int, from *os.File) {
+	buf := make([]byte, relayBytes)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
 		for p := buf[:n]; len(p) > 0; {
-			n, err := unix.Write(out, p)
+			n, err := unix.Write(to, p)
 			switch {
 			case err == unix.EINTR:
 			case err == unix.EAGAIN:
-				ready(out, unix.POLLOUT)
+				ready(to, unix.POLLOUT)
 			case err != nil:
 				return
 			default:
