@@ -16,6 +16,7 @@ type kernelIO struct {
 	locks     lockTable
 	streams   [3]*stream
 	terminal  terminal
+	bootID    bootID
 }
 
 // The devices that there are, by number, wherever their nodes lie.
@@ -110,6 +111,11 @@ func (fullDevice) write(*Task, *description, int64, int, vfs.Source) (int, int64
 
 // randomDevice is /dev/random and /dev/urandom, which do not differ.
 type randomDevice struct{ device }
+
+// ioctl knows no requests; the real one says so in another way than most.
+func (randomDevice) ioctl(*Task, *description, uint32, uint64) (uint64, abi.Errno) {
+	return 0, abi.EINVAL
+}
 
 func (randomDevice) read(t *Task, _ *description, _ int64, n int, dst vfs.Dest) (int, abi.Errno) {
 	done := 0

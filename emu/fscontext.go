@@ -18,6 +18,8 @@ import (
 type procIO struct {
 	walks atomic.Int64 // calls under way that use fsctx
 
+	shown atomic.Pointer[shownProgram] // of the program that was started last
+
 	retireMu sync.Mutex
 	retired  []*vfs.Dentry // replaced in fsctx, still held
 	pending  atomic.Bool   // retired is not empty

@@ -8,7 +8,17 @@ import (
 
 func newIOTask(k *Kernel, p *Process, tid int32) *Task {
 	t := &Task{kernel: k, proc: p, tid: tid, ctx: k.m.NewContext()}
+	t.nameLen = copy(t.name[:], "test")
 	p.live.Add(1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.procs[p.pid], k.tasks[tid] = p, t
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tasks == nil {
+		p.tasks = make(map[int32]*Task)
+	}
+	p.tasks[tid] = t
 	k.slots.acquire(t)
 	return t
 }

@@ -13,7 +13,9 @@ import (
 
 	"pinhole/abi"
 	"pinhole/emu/guest"
+	"pinhole/fs/devfs"
 	"pinhole/fs/memfs"
+	"pinhole/fs/procfs"
 	"pinhole/fs/vfs"
 )
 
@@ -93,7 +95,12 @@ func newIOWorld(t testing.TB, conf Config) *ioWorld {
 		conf.Namespace = vfs.NewNamespace(memfs.New(256 << 20))
 	}
 	k := New(conf)
-	p := &Process{kernel: k, pid: 2, files: k.newStdio()}
+	for path, fs := range map[string]vfs.FileSystem{"/dev": devfs.New(), "/proc": procfs.New(k.ProcInfo(), vfsNow())} {
+		if e := conf.Namespace.Mount(path, fs); e != 0 {
+			t.Fatal(e)
+		}
+	}
+	p := &Process{kernel: k, pid: 2, files: k.newStdio(), mem: newSpace(k), name: "/bin/test"}
 	p.fsctx.Store(&vfs.Context{
 		Creds: vfs.Creds{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 		Umask: 0o022, Owner: p,
@@ -121,8 +128,10 @@ var lastTestThread atomic.Int32
 
 // process returns a thread of another process of the same kernel.
 func (w *ioWorld) process() *ioWorld {
-	p := &Process{kernel: w.kernel, pid: w.proc.pid + 1, files: w.proc.files.clone()}
-	p.fsctx.Store(w.proc.fs())
+	p := &Process{kernel: w.kernel, pid: w.proc.pid + 1, files: w.proc.files.clone(), mem: newSpace(w.kernel)}
+	fs := *w.proc.fs()
+	fs.Owner = p
+	p.fsctx.Store(&fs)
 	for i := range p.limits {
 		p.limits[i].cur.Store(w.proc.limit(i))
 	}

@@ -151,6 +151,8 @@ func asLinux(t *testing.T, script func(b *box)) {
 	native.end()
 
 	w := newIOWorld(t, Config{})
+	w.ok(w.pathMkdir(abi.AT_FDCWD, w.mem.str("/empty"), 0o755))
+	w.ok(w.procChdir(w.mem.str("/empty")))
 	ours := &box{t: t, mem: w.mem, call: func(nr uintptr, a *[6]uint64) int64 {
 		return w.dispatchLinux(uint64(nr), a)
 	}}

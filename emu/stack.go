@@ -35,12 +35,15 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr,
 	platform := put(unameMachine)
 	execfn := put(prog.path)
 	argv, env := make([]abi.Addr, len(prog.argv)), make([]abi.Addr, len(prog.env))
+	shown := &shownProgram{args: base + abi.Addr(len(strings))}
 	for i, s := range prog.argv {
 		argv[i] = put(s)
 	}
+	shown.argsEnd = base + abi.Addr(len(strings))
 	for i, s := range prog.env {
 		env[i] = put(s)
 	}
+	shown.env, shown.envEnd = shown.argsEnd, base+abi.Addr(len(strings))
 
 	fs := p.fs()
 	p.mu.Lock()
@@ -89,10 +92,13 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr,
 		}
 		word(0)
 	}
+	vectors := len(b)
 	for _, a := range auxv {
 		word(a[0])
 		word(a[1])
 	}
+	shown.stack, shown.auxv = sp, b[vectors:]
+	p.shown.Store(shown)
 	if guest.CopyOut(base, strings) < len(strings) || guest.CopyOut(sp, b) < len(b) {
 		return 0, abi.EFAULT
 	}
