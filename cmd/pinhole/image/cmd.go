@@ -1,0 +1,12 @@
+package image
+
+// Cmd is the command "pinhole image", for kong.
+type Cmd struct {
+	Create createCmd `cmd:"" help:"Make an image: empty, or of a directory or a tar archive."`
+	Ls     lsCmd     `cmd:"" help:"List what is in an image."`
+	Cat    catCmd    `cmd:"" help:"Write files of an image to standard output."`
+	Put    putCmd    `cmd:"" help:"Copy files and directories into an image."`
+	Get    getCmd    `cmd:"" help:"Copy files and directories out of an image."`
+	Info   infoCmd   `cmd:"" help:"Tell size, free space, features and state of an image."`
+	Check  checkCmd  `cmd:"" help:"Check an image for damage."`
+}
