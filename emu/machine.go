@@ -25,8 +25,14 @@ type Machine interface {
 	NewContext() *guest.Context
 	FreeContext(*guest.Context)
 
-	// Enter runs the guest in c until it enters the kernel; c.Why says why. At most MaxGuests
-	// calls of Enter may be under way at once: the host has no more threads, and cannot make any.
+	// Run runs the guest in c attached to its goroutine, and calls step each time that it has
+	// entered the kernel, until step returns false. To the Go scheduler the guest is a part of the
+	// goroutine, which makes calls cheap; one that computes keeps a processor from others and the
+	// collector waiting until its next tick.
+	Run(c *guest.Context, step func() bool)
+	// Enter runs the guest in c detached, as a host call, until it enters the kernel; c.Why says why. At
+	// most MaxGuests calls of Enter may be under way at once: the host has no more threads, and cannot
+	// make any.
 	Enter(c *guest.Context)
 	MaxGuests() int
 

@@ -130,7 +130,7 @@ func (t *Task) wake() { t.parker.unpark() }
 //     restarts (poll, select, nanosleep, futex with a timeout, ...), with errRestart from those
 //     that SA_RESTART restarts (read, write, open, flock, fcntl, ...).
 //
-// The task's slot is given up meanwhile, so any number of tasks may wait. No lock may be held.
+// No host thread is held meanwhile, so any number of tasks may wait. No lock may be held.
 func (t *Task) wait(deadline int64) abi.Errno {
 	if t.attention.Load()&attInterrupt != 0 {
 		if errno := t.interrupted(); errno != 0 {
@@ -173,17 +173,17 @@ func (t *Task) arm(d int64) {
 	t.timer.Reset(time.Duration(d))
 }
 
-// outside runs f, which may block for long without wait (a host call on stdio), with the task's
-// slot given up. f touches no guest memory, and no lock is held.
+// outside runs f, which may block for long without wait (a host call on stdio). f touches no
+// guest memory, and no lock is held.
 func (t *Task) outside(f func()) {
 	t.block()
 	f()
 	t.unblock()
 }
 
-// slots limits how many tasks are between two waits, and so how many may be in Machine.Enter
-// at once: each of those holds a host thread, and no more can be made. Those who find none free
-// get one in the order in which they came.
+// slots limits how many tasks are in Machine.Enter at once: each of those holds a host thread, and
+// no more can be made. Those who find none free get one in the order in which they came, so that threads that
+// compute take turns, a tick each.
 type slots struct {
 	free atomic.Int64 // negative: that many wait
 	mu   sync.Mutex
@@ -244,6 +244,3 @@ func (s *slots) release() {
 	w.got.Store(true)
 	w.parker.unpark()
 }
-
-// contended tells whether somebody waits for a slot.
-func (s *slots) contended() bool { return s.free.Load() < 0 }

@@ -21,6 +21,7 @@ type Task struct {
 	attention atomic.Uint32 // att* bits, set by anybody
 	state     atomic.Uint32 // taskRunning, taskBlocked or taskGone
 
+	over   bool      // the thread has to end
 	args   [6]uint64 // of the call under way
 	taskIO           // what file calls keep from one call to the next
 
@@ -81,68 +82,85 @@ func (t *Task) calm(bits uint32) {
 // run is the task's goroutine.
 func (t *Task) run() {
 	defer t.failure()
-	t.kernel.slots.acquire(t)
 	if t.attention.Load() == 0 || t.attend(0) {
 		t.loop()
 	}
-	t.kernel.slots.release()
 	t.end()
 }
 
-// loop runs the guest and answers its calls until the thread has to end.
+// loop runs the guest and answers its calls until the thread has to end. For as long as the
+// guest calls, it is attached (see Machine.Run); when a tick finds it computing, it is detached
+// and needs a slot, until it calls again.
 func (t *Task) loop() {
-	c, m := t.ctx, t.kernel.m
+	c, m, slots := t.ctx, t.kernel.m, &t.kernel.slots
+	step := func() bool { return t.step() }
 	for {
-		m.Enter(c)
-		if t.attention.Load()&attExit != 0 {
-			return
-		}
-		var ret int64
-		switch c.Why {
-		case guest.Call:
-			t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
-			nr := c.RAX
-			if t.kernel.tracer == nil {
-				ret = t.dispatch(nr, &t.args)
-			} else {
-				ret = t.traceCall(nr)
+		m.Run(c, step)
+		for !t.over && c.Why == guest.Tick {
+			t.block()
+			slots.acquire(t)
+			t.unblock()
+			if t.attention.Load() == 0 {
+				m.Enter(c)
 			}
-			if ret != -int64(errRestart) && t.attention.Load() == 0 {
-				c.RAX = uint64(ret)
-				continue
-			}
-			if !t.finish(nr, ret) {
+			slots.release()
+			if t.attention.Load() != 0 && c.Why == guest.Tick && !t.attend(0) {
 				return
 			}
-			continue
-		case guest.LinuxCall, guest.Syscall:
-			t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
-			nr := c.RAX
-			if t.kernel.tracer == nil {
-				ret = t.dispatchLinux(nr, &t.args)
-			} else {
-				ret = t.traceLinux(nr)
-			}
-			if !t.finish(nr, ret) {
-				return
-			}
-			continue
-		case guest.ForeignSyscall:
-			if t.kernel.tracer != nil {
-				t.kernel.tracer.foreign(t)
-			}
-			c.RAX = ^uint64(abi.ENOSYS) + 1
-		case guest.Fault:
-			t.fault()
-		case guest.Tick:
-			if t.kernel.slots.contended() {
-				t.yield()
-			}
 		}
-		if t.attention.Load() != 0 && !t.attend(0) {
+		if t.over || !t.step() && t.over {
 			return
 		}
 	}
+}
+
+// step answers what the guest has entered the kernel for. False: the guest is not to go on as it
+// did, since it computes, or the thread has to end and over is set.
+func (t *Task) step() bool {
+	c := t.ctx
+	if t.attention.Load()&attExit != 0 {
+		t.over = true
+		return false
+	}
+	var ret int64
+	switch c.Why {
+	case guest.Call:
+		t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
+		nr := c.RAX
+		if t.kernel.tracer == nil {
+			ret = t.dispatch(nr, &t.args)
+		} else {
+			ret = t.traceCall(nr)
+		}
+		if ret != -int64(errRestart) && t.attention.Load() == 0 {
+			c.RAX = uint64(ret)
+			return true
+		}
+		t.over = !t.finish(nr, ret)
+		return !t.over
+	case guest.LinuxCall, guest.Syscall:
+		t.args = [6]uint64{c.RDI, c.RSI, c.RDX, c.R10, c.R8, c.R9}
+		nr := c.RAX
+		if t.kernel.tracer == nil {
+			ret = t.dispatchLinux(nr, &t.args)
+		} else {
+			ret = t.traceLinux(nr)
+		}
+		t.over = !t.finish(nr, ret)
+		return !t.over
+	case guest.ForeignSyscall:
+		if t.kernel.tracer != nil {
+			t.kernel.tracer.foreign(t)
+		}
+		c.RAX = ^uint64(abi.ENOSYS) + 1
+	case guest.Fault:
+		t.fault()
+	}
+	if t.attention.Load() != 0 && !t.attend(0) {
+		t.over = true
+		return false
+	}
+	return c.Why != guest.Tick
 }
 
 // finish ends a call that returned ret, with signals to be looked at first: false when the thread
@@ -206,23 +224,15 @@ func (t *Task) attend(restart uint64) bool {
 	}
 }
 
-// yield lets those go first who wait for a slot.
-func (t *Task) yield() {
-	t.block()
-	t.unblock()
-}
-
-// block and unblock bracket what a task does without its slot.
+// block and unblock bracket what a task does that may take long, without touching guest memory.
 func (t *Task) block() {
 	t.state.Store(taskBlocked)
 	if t.attention.Load()&attQuiet != 0 {
 		t.proc.quietWake()
 	}
-	t.kernel.slots.release()
 }
 
 func (t *Task) unblock() {
-	t.kernel.slots.acquire(t)
 	t.state.Store(taskRunning)
 	for t.attention.Load()&attQuiet != 0 {
 		t.rest()
@@ -233,11 +243,9 @@ func (t *Task) unblock() {
 func (t *Task) rest() {
 	t.state.Store(taskBlocked)
 	t.proc.quietWake()
-	t.kernel.slots.release()
 	for t.attention.Load()&attQuiet != 0 {
 		t.parker.park()
 	}
-	t.kernel.slots.acquire(t)
 	t.state.Store(taskRunning)
 }
 
@@ -279,13 +287,11 @@ func (t *Task) quiet() abi.Errno {
 		}
 	}
 	p.mu.Unlock()
-	t.kernel.slots.release() // one of the others may need it to get out of a call
 	for _, o := range others {
 		for o.state.Load() == taskRunning {
 			t.parker.park()
 		}
 	}
-	t.kernel.slots.acquire(t)
 	return 0
 }
 

@@ -165,10 +165,6 @@ func (t *Task) threadSetTls(addr abi.Addr) (uint64, abi.Errno) {
 
 // threadYield answers thread_yield (sched_yield(2)).
 func (t *Task) threadYield() (uint64, abi.Errno) {
-	if t.kernel.slots.contended() {
-		t.yield()
-	} else {
-		runtime.Gosched()
-	}
+	runtime.Gosched()
 	return 0, 0
 }

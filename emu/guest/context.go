@@ -76,4 +76,6 @@ type Context struct {
 	// is made harmless by Enter.
 	XSave     uint64 // 0xf8
 	XSaveSize uint64 // 0x100
+
+	HostPC uint64 // 0x108 kernel side: where it goes on when the guest enters
 }

@@ -20,6 +20,18 @@ func BenchmarkCall(b *testing.B) {
 		}
 	})
 	b.Run("runtime=pinhole", func(b *testing.B) { benchGuest(b, newGuest(b, "calls", uint64(b.N))) })
+	b.Run("runtime=pinhole/attached", func(b *testing.B) {
+		c := newGuest(b, "calls", uint64(b.N))
+		mach.Run(c, func() bool {
+			if c.Why == guest.Call {
+				if c.RAX == callExit {
+					return false
+				}
+				c.RAX = c.RDI + c.RSI
+			}
+			return true
+		})
+	})
 	b.Run("runtime=pinhole/gate=linux", func(b *testing.B) { benchGuest(b, newGuest(b, "linux_calls", uint64(b.N))) })
 	if mode == "trap" {
 		b.Run("runtime=pinhole/gate=trap", func(b *testing.B) { benchGuest(b, newGuest(b, "trapped_calls", uint64(b.N))) })

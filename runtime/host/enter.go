@@ -21,13 +21,43 @@ func (m *Machine) Enter(c *guest.Context) {
 		if ready {
 			return
 		}
-		// The runtime has made another thread, as it may before the lock.
-		runtime.LockOSThread()
-		err := adopt()
-		runtime.UnlockOSThread()
-		if err != nil {
-			panic(err)
+		adoptLocked()
+	}
+}
+
+// Run runs the guest in c, and calls step each time that it has entered the kernel, until step
+// returns false. To the Go scheduler the guest is a part of this goroutine that takes its
+// time: it keeps the processor, and the collector waits for it. That makes a call about
+// three times as fast as by Enter, and is right for a guest that calls often. One that
+// computes comes in at its next tick, with Why = Tick, and belongs into Enter from there.
+func (m *Machine) Run(c *guest.Context, step func() bool) {
+	for {
+		if c.Full != 0 {
+			tame(c)
 		}
+		switch runAttached(c, step) {
+		case runDone:
+			return
+		case runStranger:
+			adoptLocked()
+		}
+	}
+}
+
+// How runAttached ends.
+const (
+	runStranger = iota // the host thread has not been adopted; the guest has not run on it
+	runDone            // step returned false
+	runAgain           // the context is full, and has to be looked at before it runs
+)
+
+// adoptLocked adopts a thread that the runtime has made, as it may before the lock.
+func adoptLocked() {
+	runtime.LockOSThread()
+	err := adopt()
+	runtime.UnlockOSThread()
+	if err != nil {
+		panic(err)
 	}
 }
 
@@ -76,6 +106,10 @@ func tame(c *guest.Context) {
 //
 //go:noescape
 func switchTo(c *guest.Context) (ready bool)
+
+func runAttached(c *guest.Context, step func() bool) (how uint8)
+
+func attached(c *guest.Context, step func() bool) (how uint8)
 
 //go:linkname entersyscall runtime.entersyscall
 func entersyscall()

@@ -31,6 +31,13 @@ func TestStress(t *testing.T) {
 	for range n {
 		c := newGuest(t, "mix", calls)
 		wg.Go(func() { exits(t, c, 0) })
+		d := newGuest(t, "mix", calls)
+		wg.Go(func() {
+			driveDetached(d)
+			if d.Why != guest.Call || d.RAX != callExit || d.RDI != 0 {
+				t.Errorf("detached guest: %s", describe(d))
+			}
+		})
 	}
 	wg.Wait()
 }

@@ -259,37 +259,60 @@ const (
 	callCollect
 )
 
-// drive runs a guest until it exits or enters for another reason than a call or a tick.
+// drive runs a guest until it exits or enters for another reason than a call or a tick: attached
+// for as long as it calls, detached while it computes, as the kernel does.
 func drive(c *guest.Context) {
+	step := func() bool { return answer(c, func() {}, func() {}) }
+	for {
+		mach.Run(c, step)
+		for c.Why == guest.Tick {
+			slots <- struct{}{}
+			mach.Enter(c)
+			<-slots
+		}
+		if !step() {
+			return
+		}
+	}
+}
+
+// driveDetached is drive without attachment.
+func driveDetached(c *guest.Context) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
 	for {
 		mach.Enter(c)
-		switch c.Why {
-		case guest.Call:
-			switch c.RAX {
-			case callExit:
-				return
-			case callEcho:
-				c.RAX = c.RDI + c.RSI
-			case callYield:
-				<-slots
-				runtime.Gosched()
-				slots <- struct{}{}
-			case callSleep:
-				<-slots
-				time.Sleep(time.Duration(c.RDI))
-				slots <- struct{}{}
-			case callCollect:
-				runtime.GC()
-			default:
-				c.RAX = ^uint64(37)
-			}
-		case guest.Tick:
-		default:
+		if c.Why != guest.Tick && !answer(c, func() { <-slots }, func() { slots <- struct{}{} }) {
 			return
 		}
 	}
+}
+
+// answer does what a call asks for, between before and after if it waits; false when the guest is
+// not to go on as it did: it has ended, or computes.
+func answer(c *guest.Context, before, after func()) bool {
+	if c.Why != guest.Call {
+		return false
+	}
+	switch c.RAX {
+	case callExit:
+		return false
+	case callEcho:
+		c.RAX = c.RDI + c.RSI
+	case callYield:
+		before()
+		runtime.Gosched()
+		after()
+	case callSleep:
+		before()
+		time.Sleep(time.Duration(c.RDI))
+		after()
+	case callCollect:
+		runtime.GC()
+	default:
+		c.RAX = ^uint64(37)
+	}
+	return true
 }
 
 // exits runs a guest and checks that it exits with a status.

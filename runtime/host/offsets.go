@@ -10,6 +10,7 @@ import (
 const (
 	cHostSP    = unsafe.Offsetof(guest.Context{}.HostSP)
 	cHostBP    = unsafe.Offsetof(guest.Context{}.HostBP)
+	cHostPC    = unsafe.Offsetof(guest.Context{}.HostPC)
 	cTicks     = unsafe.Offsetof(guest.Context{}.Ticks)
 	cFSBase    = unsafe.Offsetof(guest.Context{}.FSBase)
 	cRIP       = unsafe.Offsetof(guest.Context{}.RIP)

@@ -256,7 +256,8 @@ because:
 	MOVQ	const_cHostSP(R15), SP
 	MOVQ	const_cHostBP(R15), BP
 	MOVQ	$0, const_tCtx(R14)
-	RET
+	MOVQ	const_cHostPC(R15), CX
+	JMP	CX
 
 otherStack:
 	CMPQ	const_tAlt(R14), $0

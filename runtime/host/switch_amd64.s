@@ -1,5 +1,6 @@
 #include "textflag.h"
 #include "go_asm.h"
+#include "funcdata.h"
 
 // The way into a guest and back. GS base points to the host thread's block (thread.go) for good;
 // its field ctx is nonzero while the thread is a guest's. Signal handlers judge an
@@ -29,10 +30,50 @@ TEXT ·switchTo(SB),NOSPLIT|NOFRAME,$0-9
 	RDGSBASEQ	CX
 	TESTQ	CX, CX
 	JZ	stranger
-	CMPL	·checkThreads(SB), $0
-	JNE	suspicious
+	CMPL	·runtimeLocked(SB), $0
+	JEQ	suspicious
 known:
 	MOVB	$1, ready+8(FP)
+	LEAQ	·detached(SB), DX
+	MOVQ	DX, const_cHostPC(AX)
+	JMP	·toGuest(SB)
+suspicious:
+	// As long as threads may still be made, one may carry its parent's GS base.
+	RDFSBASEQ	DX
+	CMPQ	DX, const_tHostFS(CX)
+	JEQ	known
+stranger:
+	MOVB	$0, ready+8(FP)
+	RET
+
+// func runAttached(c *guest.Context, step func() bool) (how uint8)
+//
+// It runs the guest, and step each time that the guest has entered the kernel, until step
+// returns false. The loop is here and not in Go so that calls and returns pair up as the
+// processor's return-address predictor expects: guest calls gate, gate calls step, step
+// returns, gate returns to guest. The result is one of the run constants.
+TEXT ·runAttached(SB),NOSPLIT|NOFRAME,$0-17
+	MOVQ	c+0(FP), AX
+	RDGSBASEQ	CX
+	TESTQ	CX, CX
+	JZ	stranger
+	CMPL	·runtimeLocked(SB), $0
+	JEQ	suspicious
+known:
+	LEAQ	·attached(SB), DX
+	MOVQ	DX, const_cHostPC(AX)
+	JMP	·toGuest(SB)
+suspicious:
+	RDFSBASEQ	DX
+	CMPQ	DX, const_tHostFS(CX)
+	JEQ	known
+stranger:
+	MOVB	$const_runStranger, how+16(FP)
+	RET
+
+// toGuest runs the guest in AX on the host thread with the block CX. SP is what it was when
+// switchTo or runAttached was called; HostPC is where the guest's next entry goes on, with SP so again.
+TEXT ·toGuest(SB),NOSPLIT|NOFRAME,$0-0
 	MOVQ	SP, const_cHostSP(AX)
 	MOVQ	BP, const_cHostBP(AX)
 	CMPL	const_cFull(AX), $0
@@ -64,6 +105,13 @@ fcwDone:
 	MOVQ	const_cR15(AX), R15
 	XORL	CX, CX
 	MOVQ	const_cRAX(AX), AX
+	// The gate was CALLed: a RET is what the processor expects. A new thread, or a guest
+	// whose RIP was changed, has another word there.
+	CMPQ	R11, -8(SP)
+	JNE	elsewhere
+	LEAQ	-8(SP), SP
+	RET
+elsewhere:
 	JMP	R11
 
 mxcsr:
@@ -72,15 +120,6 @@ mxcsr:
 fcw:
 	FLDCW	const_cFCW(AX)
 	JMP	fcwDone
-
-suspicious:
-	// A thread that the runtime has made begins with its parent's GS base.
-	RDFSBASEQ	DX
-	CMPQ	DX, const_tHostFS(CX)
-	JEQ	known
-stranger:
-	MOVB	$0, ready+8(FP)
-	RET
 
 full:
 	// NT, which a guest may have left behind, makes IRETQ fault.
@@ -120,6 +159,40 @@ full:
 	IRETQ
 
 TEXT ·enterEnd(SB),NOSPLIT|NOFRAME,$0-0
+	RET
+
+// The guest has entered the kernel and was run by switchTo, which returns now.
+TEXT ·detached(SB),NOSPLIT|NOFRAME,$0-0
+	// Not RET: the processor would predict a return to the guest.
+	POPQ	CX
+	JMP	CX
+
+// func attached(c *guest.Context, step func() bool) (how uint8)
+//
+// The guest has entered the kernel and was run by runAttached, whose frame, arguments and
+// result these are.
+TEXT ·attached(SB),NOSPLIT|NOFRAME,$0-17
+	NO_LOCAL_POINTERS
+	PUSHQ	BP
+	MOVQ	SP, BP
+	MOVQ	(TLS), R14
+	XORPS	X15, X15
+	MOVQ	step+8(FP), DX
+	MOVQ	(DX), CX
+	CALL	CX
+	POPQ	BP
+	TESTB	AX, AX
+	JEQ	enough
+	MOVQ	c+0(FP), AX
+	CMPL	const_cFull(AX), $0
+	JNE	again
+	// The stack may have moved meanwhile, and the goroutine to another thread.
+	JMP	·runAttached(SB)
+enough:
+	MOVB	$const_runDone, how+16(FP)
+	RET
+again:
+	MOVB	$const_runAgain, how+16(FP)
 	RET
 
 TEXT ·gateBegin(SB),NOSPLIT|NOFRAME,$0-0
@@ -165,8 +238,7 @@ leave:
 	MOVQ	const_cHostSP(R11), SP
 	MOVQ	const_cHostBP(R11), BP
 	MOVQ	$0, const_tCtx(GS)
-	// Not RET: the processor would predict a return to the guest.
-	POPQ	CX
+	MOVQ	const_cHostPC(R11), CX
 	JMP	CX
 control:
 	CALL	·defaultControl(SB)
@@ -220,7 +292,7 @@ noAVX:
 	MOVQ	const_cHostSP(R11), SP
 	MOVQ	const_cHostBP(R11), BP
 	MOVQ	$0, const_tCtx(GS)
-	POPQ	CX
+	MOVQ	const_cHostPC(R11), CX
 	JMP	CX
 
 // defaultControl sets MXCSR and the x87 control word to their defaults. On a guest's stack.
