@@ -16,7 +16,10 @@ func (t *Task) deathReport(info *abi.Siginfo) string {
 	sig := int(info.Signo)
 	fmt.Fprintf(&b, "%s: ended by %s", t.proc.name, signalName(sig))
 	fault := c.Why == guest.Fault && faultSignals.Has(sig)
-	if fault {
+	switch {
+	case fault && t.proc.mem.overflowed(info.Addr):
+		b.WriteString(" (the stack is used up)")
+	case fault:
 		fmt.Fprintf(&b, " (%s)", faultText(info, c))
 	}
 	fmt.Fprintf(&b, ", thread %d", t.tid)
@@ -30,6 +33,14 @@ func (t *Task) deathReport(info *abi.Siginfo) string {
 	fmt.Fprintf(&b, "  r11 %016x r12 %016x r13 %016x r14 %016x\n", c.R11, c.R12, c.R13, c.R14)
 	fmt.Fprintf(&b, "  r15 %016x flags %08x fs %016x\n", c.R15, c.RFLAGS, c.FSBase)
 	return b.String()
+}
+
+// overflowed tells whether a is in the gap below the first thread's stack.
+func (s *space) overflowed(a abi.Addr) bool {
+	s.lock()
+	defer s.unlock()
+	v := s.set.at(s.set.seek(a))
+	return v != nil && v.flags&vmaStack != 0 && a < v.start && v.start-a <= stackGap
 }
 
 // faultText says what went wrong, as far as the processor tells.
