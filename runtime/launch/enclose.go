@@ -163,6 +163,14 @@ type Limits struct {
 	CPUSeconds   uint64 // processor time after which the process is killed; 0: no limit
 }
 
+// LimitsFor returns the limits for a sandbox whose guests may have memory bytes. What guests
+// map is counted by the kernel inside; this bounds what a kernel that was taken over can get,
+// and leaves an honest one room for its own heap.
+func LimitsFor(memory int64) Limits {
+	const heap = 1 << 30
+	return Limits{Data: uint64(memory) + heap}
+}
+
 // Seal sets the resource limits. It is to be called when the process has all its threads and
 // mappings, just before the lock: it can open no descriptor and start no thread afterwards.
 func Seal(l Limits) error {

@@ -122,7 +122,7 @@ func (b *boot) lock() error {
 	if err := b.m.Seal(); err != nil {
 		return err
 	}
-	if err := launch.Seal(launch.Limits{}); err != nil {
+	if err := launch.Seal(launch.LimitsFor(b.conf.Memory)); err != nil {
 		return err
 	}
 	b.layers |= launch.ResourceLimits

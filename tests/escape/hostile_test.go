@@ -179,6 +179,26 @@ func TestHostileSilence(t *testing.T) {
 	wellAfter(t, s)
 }
 
+// TestHostileMemory: the host gives no more than the sandbox was to have, and its kernel's
+// own share.
+func TestHostileMemory(t *testing.T) {
+	pinhole := hostile(t)
+	image := filepath.Join(t.TempDir(), "disk.img")
+	harness.Must(t, harness.Tool(t, "mkfs.ext4", "e2fsprogs"), "-q", image, "32M")
+	s := startCommand(t, pinhole, image, []string{"--memory", "64M", "/memory"})
+	s.wait()
+	wellAfter(t, s)
+	text := s.stderr.String()
+	_, count, ok := strings.Cut(text, "megabytes ")
+	switch n, err := strconv.Atoi(strings.TrimSpace(count)); {
+	case ok && err == nil && n <= 64+1024:
+	case strings.Contains(text, "killed (SIGKILL)"): // by its cgroup
+	default:
+		t.Errorf("%s", text)
+	}
+	t.Logf("%s", text)
+}
+
 func TestHostileGone(t *testing.T) {
 	s := takeOver(t, "gone")
 	status := s.wait()

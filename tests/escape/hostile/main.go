@@ -80,7 +80,7 @@ func prepare() error {
 	if err := machine.Seal(); err != nil {
 		return err
 	}
-	if err := launch.Seal(launch.Limits{}); err != nil {
+	if err := launch.Seal(launch.LimitsFor(conf.Memory)); err != nil {
 		return err
 	}
 	if err := seccomp.Load(seccomp.Trap); err != nil {
