@@ -1,6 +1,7 @@
 package emu
 
 import (
+	"time"
 	"unsafe"
 
 	"pinhole/abi"
@@ -19,9 +20,11 @@ func newIOTask(k *Kernel, p *Process, tid int32) *Task {
 		p.tasks = make(map[int32]*Task)
 	}
 	p.tasks[tid] = t
-	k.slots.acquire(t)
 	return t
 }
 
 // addressOf returns where memory that does not move lies.
 func addressOf(p []byte) abi.Addr { return abi.Addr(uintptr(unsafe.Pointer(unsafe.SliceData(p)))) }
+
+// yieldTest lets others run while a test waits for something to come about.
+func yieldTest() { time.Sleep(50 * time.Microsecond) }
