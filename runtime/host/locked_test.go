@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	overlay "pinhole/shim/golang/host"
+	"pinhole/tests/harness/overlay"
 )
 
 // TestLocked runs this package's tests behind the lock, in a binary such as pinhole-kernel: with the
@@ -23,17 +21,7 @@ func TestLocked(t *testing.T) {
 	if guests.file == "" {
 		t.Skip("no gcc to compile the guests with")
 	}
-	dir := t.TempDir()
-	list, err := overlay.Generate(runtime.GOROOT(), filepath.Join(dir, "overlay"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(dir, "host.test")
-	build := exec.Command("go", "test", "-c", "-overlay", list, "-ldflags", "-T 0x60001000", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
+	bin := overlay.TestBinary(t)
 	for _, mode := range []string{"trap", "kill"} {
 		t.Run(mode, func(t *testing.T) {
 			args := []string{"-test.v", "-test.run", "^Test"}

@@ -1,5 +1,3 @@
-// Package host is the machine under the kernel: host threads, the gate, signals, mappings, and
-// every host call that is made behind the lock.
 package host
 
 import "syscall"

@@ -1,0 +1,30 @@
+// Package overlay builds test binaries that can go behind the lock, as pinhole-kernel does.
+package overlay
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"pinhole/shim/golang/host"
+)
+
+// TestBinary builds the tests of the package in the current directory with the overlay of the
+// Go runtime, linked at the kernel's address, and returns the binary's path. The binary is removed with t.
+func TestBinary(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	list, err := host.Generate(runtime.GOROOT(), filepath.Join(dir, "overlay"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "locked.test")
+	build := exec.Command("go", "test", "-c", "-overlay", list, "-ldflags", "-T 0x60001000", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	return bin
+}
