@@ -72,6 +72,28 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+func TestPoolSize(t *testing.T) {
+	for _, c := range []struct {
+		cfg             Config
+		cpus, n, guests int
+	}{
+		{Config{}, 1, 20, 8},
+		{Config{}, 2, 21, 8},
+		{Config{}, 16, 59, 32},
+		{Config{BlockingCalls: 1}, 1, 15, 8},
+		{Config{HostThreads: 14}, 2, 14, 1},
+		{Config{HostThreads: 13}, 2, 0, 0},
+	} {
+		n, guests, err := c.cfg.pool(c.cpus)
+		if n != c.n || guests != c.guests || (err != nil) != (c.n == 0) {
+			t.Errorf("pool of %d threads, %d blocking calls on %d processors = %d, %d, %v", c.cfg.HostThreads, c.cfg.BlockingCalls, c.cpus, n, guests, err)
+		}
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("a second machine in one process")
+	}
+}
+
 func TestTime(t *testing.T) {
 	a, ok := mach.Clock(clockMonotonic)
 	if !ok {

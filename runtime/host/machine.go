@@ -102,17 +102,9 @@ func New(cfg Config) (*Machine, error) {
 		runtime.GOMAXPROCS(cfg.CPUs)
 	}
 	m.cpus = runtime.GOMAXPROCS(0)
-	blocking := cfg.BlockingCalls
-	if blocking == 0 {
-		blocking = 6
-	}
-	need := m.cpus + blocking + spare
-	n := cfg.HostThreads
-	if n == 0 {
-		n = need + max(2*m.cpus, 8)
-	}
-	if m.maxGuests = n - need; m.maxGuests < 1 {
-		return nil, fmt.Errorf("host: %d host threads are too few: %d processors and %d blocking calls take at least %d", n, m.cpus, blocking, need+1)
+	var n int
+	if n, m.maxGuests, err = cfg.pool(m.cpus); err != nil {
+		return nil, err
 	}
 	if err := installHandlers(m.entries.handler); err != nil {
 		return nil, err
@@ -121,6 +113,22 @@ func New(cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// pool returns how many host threads to make, and how many of them may be in guests.
+func (cfg *Config) pool(cpus int) (n, guests int, err error) {
+	blocking := cfg.BlockingCalls
+	if blocking == 0 {
+		blocking = 6
+	}
+	need := cpus + blocking + spare
+	if n = cfg.HostThreads; n == 0 {
+		n = need + max(2*cpus, 8)
+	}
+	if n <= need {
+		return 0, 0, fmt.Errorf("host: %d host threads are too few: with %d processors and %d blocking calls at least %d are needed", n, cpus, blocking, need+1)
+	}
+	return n, n - need, nil
 }
 
 // Seal is the last step before the lock is loaded: afterwards the process needs no call but the

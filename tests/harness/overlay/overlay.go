@@ -2,10 +2,10 @@
 package overlay
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"pinhole/shim/golang/host"
@@ -16,7 +16,11 @@ import (
 func TestBinary(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	list, err := host.Generate(runtime.GOROOT(), filepath.Join(dir, "overlay"))
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatalf("go env GOROOT: %v", err)
+	}
+	list, err := host.Generate(string(bytes.TrimSpace(goroot)), filepath.Join(dir, "overlay"))
 	if err != nil {
 		t.Fatal(err)
 	}
