@@ -50,6 +50,11 @@ func run(args []string) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
+	if args[0] == "run" {
+		if c, ok := quick(args[1:]); ok {
+			return c.run()
+		}
+	}
 	if args[0] == "help" {
 		args = append(args[1:len(args):len(args)], "--help")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -50,7 +51,35 @@ func TestRunArguments(t *testing.T) {
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s: (-want +got)\n%s", c.args, d)
 		}
+		if fast, ok := quick(strings.Fields(c.args)); ok {
+			if d := cmp.Diff(c.want, fast); d != "" {
+				t.Errorf("%s: the quick way (-want +got)\n%s", c.args, d)
+			}
+		} else {
+			t.Errorf("%s: there is no quick way", c.args)
+		}
 	}
+}
+
+// Whatever the quick way takes, kong takes the same.
+func FuzzQuick(f *testing.F) {
+	for _, s := range []string{"./app", "-i x --memory 5M -e A=b /bin/app -l", "--trace=x --read-only app", "-C= -u 1 app", "--cpus 08 a", "-ix a", "--env= --env=-x -- b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		args := strings.Split(s, " ")
+		fast, ok := quick(args)
+		if !ok || !utf8.ValidString(s) {
+			return
+		}
+		slow, err := parse(t, args...)
+		if err != nil {
+			t.Fatalf("%q: taken the quick way, but: %v", args, err)
+		}
+		if d := cmp.Diff(slow, fast); d != "" {
+			t.Fatalf("%q: (-kong +quick)\n%s", args, d)
+		}
+	})
 }
 
 func TestRunBadArguments(t *testing.T) {

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"pinhole/abi"
 	"pinhole/blockdev"
 	"pinhole/emu"
+	"pinhole/fs/devfs"
 	"pinhole/fs/ext4"
+	"pinhole/fs/memfs"
+	"pinhole/fs/procfs"
 	"pinhole/fs/vfs"
 	"pinhole/runtime/control"
 )
@@ -49,10 +53,13 @@ func (b *boot) start() error {
 	}
 	b.size.Store(uint64(c.Rows)<<32 | uint64(uint32(c.Cols)))
 	b.k = emu.New(k)
+	if err := b.mountVirtual(ns); err != nil {
+		return err
+	}
 	return b.k.Start(c.Program, c.Args, c.Env, c.Cwd)
 }
 
-// mount mounts the image and what is not on it.
+// mount mounts the image.
 func (b *boot) mount() (*vfs.Namespace, error) {
 	c := &b.conf
 	var err error
@@ -66,8 +73,30 @@ func (b *boot) mount() (*vfs.Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", c.Image, err)
 	}
-	ns := vfs.NewNamespace(b.fs)
-	return ns, nil
+	return vfs.NewNamespace(b.fs), nil
+}
+
+// mountVirtual mounts what is the kernel's own, over what the image may have there.
+func (b *boot) mountVirtual(ns *vfs.Namespace) error {
+	sec, nsec := now()
+	for _, m := range []struct {
+		path string
+		fs   vfs.FileSystem
+	}{
+		{"/dev", devfs.New()},
+		{"/dev/shm", memfs.New(b.conf.Memory / 2)},
+		{"/proc", procfs.New(b.k.ProcInfo(), vfs.Timespec{Sec: sec, Nsec: nsec})},
+	} {
+		if e := ns.Mount(m.path, m.fs); e != 0 {
+			return fmt.Errorf("image %s: %s cannot be mounted: %w", b.conf.Image, m.path, e)
+		}
+	}
+	return nil
+}
+
+func now() (sec int64, nsec int32) {
+	t := time.Now()
+	return t.Unix(), int32(t.Nanosecond())
 }
 
 // fail tells why the program was not started, and ends.
