@@ -90,7 +90,7 @@ func (c *createCmd) format(f *os.File, inodes uint64) error {
 
 func (c *createCmd) formatHost(tool string, f *os.File, inodes uint64) error {
 	// Nothing of the image is reserved for root; inode tables are there from the start, as holes.
-	args := []string{"-q", "-F", "-b", strconv.Itoa(c.BlockSize), "-m", "0", "-E", "lazy_itable_init=0"}
+	args := []string{"-q", "-F", "-b", strconv.Itoa(c.BlockSize), "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=1"}
 	if inodes > 0 {
 		st, err := f.Stat()
 		if err != nil {

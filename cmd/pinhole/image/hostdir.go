@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -112,7 +113,7 @@ func (h *hostCopy) file(src, dst string, m meta) error {
 	if err != nil {
 		return err
 	}
-	return at(src, h.w.file(dst, m, st.Size(), data, &extentReader{f: f, data: data}))
+	return at(src, h.w.file(dst, m, content{size: st.Size(), r: &extentReader{f: f, data: slices.Clone(data)}, data: data}))
 }
 
 // at names the source in an error that does not name the image.

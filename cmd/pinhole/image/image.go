@@ -60,8 +60,14 @@ func openLocked(path string, write bool) (*os.File, error) {
 		return nil, fmt.Errorf("image: %w", err)
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() && st.Mode()&os.ModeDevice == 0 || err == nil && st.Mode()&os.ModeCharDevice != 0 {
-		err = errors.New("neither a file nor a block device")
+	if err == nil {
+		switch mode := st.Mode(); {
+		case mode.IsRegular(), mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
+		case mode.IsDir():
+			err = errors.New("is a directory")
+		default:
+			err = errors.New("neither a file nor a block device")
+		}
 	}
 	if err == nil {
 		if err = unix.Flock(int(f.Fd()), lock|unix.LOCK_NB); err == unix.EWOULDBLOCK {

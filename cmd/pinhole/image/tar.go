@@ -92,7 +92,7 @@ func (w *writer) tarEntry(h *tar.Header, r io.Reader) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, '\x00', tar.TypeGNUSparse:
-		return w.file(p, m, h.Size, nil, r)
+		return w.file(p, m, content{size: h.Size, r: r, zeros: sparseInTar(h)})
 	case tar.TypeDir:
 		return w.dir(p, m)
 	case tar.TypeSymlink:
@@ -109,6 +109,20 @@ func (w *writer) tarEntry(h *tar.Header, r io.Reader) error {
 		return nil
 	}
 	return fmt.Errorf("has type %q, which is not known", h.Typeflag)
+}
+
+// sparseInTar tells whether a file was stored without its holes. The reader gives zeros for them,
+// and does not say where they are.
+func sparseInTar(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for record := range h.PAXRecords {
+		if strings.HasPrefix(record, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 func tarDev(h *tar.Header) uint64 { return unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)) }

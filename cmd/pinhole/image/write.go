@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -131,9 +132,18 @@ func (w *writer) closeDirs() error {
 // extent is a part of a file that is not a hole.
 type extent struct{ off, n int64 }
 
-// file makes a regular file of size bytes. Its content comes from r, in which holes are left out:
-// the parts in data follow each other. Nil data is the whole file.
-func (w *writer) file(p string, m meta, size int64, data []extent, r io.Reader) error {
+// content is what is in a regular file of size bytes.
+type content struct {
+	size int64
+	r    io.Reader
+	// data are the parts that are not holes; r gives them, one after the other. Nil: all of it.
+	data []extent
+	// zeros makes holes of whole blocks of zeros.
+	zeros bool
+}
+
+// file makes a regular file.
+func (w *writer) file(p string, m meta, c content) error {
 	if err := w.room(p); err != nil {
 		return err
 	}
@@ -142,36 +152,47 @@ func (w *writer) file(p string, m meta, size int64, data []extent, r io.Reader) 
 		return w.im.fail(p, e)
 	}
 	defer d.Unref()
-	if data == nil {
-		data = []extent{{0, size}}
+	if c.data == nil {
+		c.data = []extent{{0, c.size}}
 	}
-	end := int64(0)
-	for _, x := range data {
-		if err := w.content(p, d, x, r); err != nil {
+	for _, x := range c.data {
+		if err := w.copy(p, d, x, &c); err != nil {
 			return err
 		}
-		end = x.off + x.n
 	}
-	if end < size {
-		if e := d.SetAttr(&w.im.root, &vfs.SetAttr{Mask: vfs.SetSize, Size: size}); e != 0 {
-			return w.im.fail(p, e)
-		}
+	// Also what ends in a hole has its size.
+	var a vfs.Attr
+	if e = d.Attr(&a); e == 0 && a.Size < c.size {
+		e = d.SetAttr(&w.im.root, &vfs.SetAttr{Mask: vfs.SetSize, Size: c.size})
+	}
+	if e != 0 {
+		return w.im.fail(p, e)
 	}
 	return w.finish(p, m)
 }
 
-// content copies one part.
-func (w *writer) content(p string, d *vfs.Dentry, x extent, r io.Reader) error {
+// copy copies one part.
+func (w *writer) copy(p string, d *vfs.Dentry, x extent, c *content) error {
 	for x.n > 0 {
 		buf := w.buf[:min(x.n, int64(len(w.buf)))]
-		n, err := io.ReadFull(r, buf)
+		n, err := io.ReadFull(c.r, buf)
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 			return err
 		}
 		short := err != nil // the file was cut while it was read, or the archive ends
 		for part := buf[:n]; len(part) > 0; {
-			m := vfs.Memory(part)
-			done, _, e := d.Node().Write(x.off, len(part), &m)
+			if skip := zeros(part); c.zeros && skip > 0 {
+				x.off += int64(skip)
+				x.n -= int64(skip)
+				part = part[skip:]
+				continue
+			}
+			take := len(part)
+			if c.zeros {
+				take = min(take, holeSize)
+			}
+			m := vfs.Memory(part[:take])
+			done, _, e := d.Node().Write(x.off, take, &m)
 			if e != 0 {
 				return w.im.fail(p, e)
 			}
@@ -188,6 +209,20 @@ func (w *writer) content(p string, d *vfs.Dentry, x extent, r io.Reader) error {
 		}
 	}
 	return nil
+}
+
+// holeSize is the least length of zeros that is made a hole.
+const holeSize = 4096
+
+var zeroBlock [holeSize]byte
+
+// zeros returns how many bytes of whole blocks at the front of p are zero.
+func zeros(p []byte) int {
+	n := 0
+	for len(p)-n >= holeSize && bytes.Equal(p[n:n+holeSize], zeroBlock[:]) {
+		n += holeSize
+	}
+	return n
 }
 
 func (w *writer) symlink(p, target string, m meta) error {
