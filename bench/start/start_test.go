@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pinhole/bench/pair"
 	"pinhole/tests/harness"
@@ -18,28 +20,30 @@ import (
 // BenchmarkHello is hello world from start to exit.
 func BenchmarkHello(b *testing.B) {
 	p := pair.Build(b, "src/hello.c")
-	b.Run("runtime=native", func(b *testing.B) {
-		for b.Loop() {
-			p.Native(b)
-		}
-	})
-	b.Run("runtime=pinhole", func(b *testing.B) {
-		for b.Loop() {
-			p.Guest(b)
-		}
-	})
-	b.Run("runtime=pinhole-no-image", func(b *testing.B) {
-		for b.Loop() {
-			p.Throwaway(b)
-		}
-	})
+	each(b, "native", func(b *testing.B) { p.Native(b) })
+	each(b, "pinhole", func(b *testing.B) { p.Guest(b) })
+	each(b, "pinhole-no-image", func(b *testing.B) { p.Throwaway(b) })
 	if bwrap, err := exec.LookPath("bwrap"); err == nil {
-		b.Run("runtime=bubblewrap", func(b *testing.B) {
-			for b.Loop() {
-				harness.Must(b, bwrap, "--ro-bind", "/", "/", "--unshare-all", p.NativePath())
-			}
+		each(b, "bubblewrap", func(b *testing.B) {
+			harness.Must(b, bwrap, "--ro-bind", "/", "/", "--dev", "/dev", "--unshare-all", p.NativePath())
 		})
 	}
+}
+
+// each reports the median of twenty starts.
+func each(b *testing.B, runtime string, start func(*testing.B)) {
+	b.Run("runtime="+runtime, func(b *testing.B) {
+		for range b.N {
+			times := make([]float64, 20)
+			for i := range times {
+				t0 := time.Now()
+				start(b)
+				times[i] = float64(time.Since(t0))
+			}
+			slices.Sort(times)
+			b.ReportMetric(times[len(times)/2], "ns/op")
+		}
+	})
 }
 
 // BenchmarkIdleMemory reports the proportional set size of supervisor and sandbox together while

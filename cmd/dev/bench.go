@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -36,22 +35,22 @@ func (c benchCmd) Run(ctx context.Context, t *tree) error {
 	name := filepath.Join(dir, time.Now().UTC().Format("2006-01-02-150405")+".txt")
 	var raw bytes.Buffer
 	raw.WriteString(machine())
-	cmd := t.goCmd(ctx, "test", "-run", "^$", "-bench", c.Bench, "-count", fmt.Sprint(c.Count), "-timeout", "0", "-p", "1", c.Folder)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &raw), os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("benchmarks: %w", err)
+	for range c.Count { // round by round, so that native and sandbox meet the same weather
+		cmd := t.goCmd(ctx, "test", "-run", "^$", "-bench", c.Bench, "-count", "1", "-benchtime", "1x", "-timeout", "0", "-p", "1", c.Folder)
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &raw), os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("benchmarks: %w", err)
+		}
 	}
 	if err := os.WriteFile(name, raw.Bytes(), 0o644); err != nil {
 		return err
 	}
-	rel, _ := filepath.Rel(t.root, name)
-	fmt.Printf("\nraw results: %s\n", rel)
-	if stat, err := exec.LookPath("benchstat"); err == nil {
-		cmd := exec.CommandContext(ctx, stat, "-col", "/runtime", name)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		return cmd.Run()
+	fmt.Println()
+	if err := table(os.Stdout, raw.Bytes()); err != nil {
+		return err
 	}
-	fmt.Printf("side by side: benchstat -col /runtime %s (go install golang.org/x/perf/cmd/benchstat@latest)\n", rel)
+	rel, _ := filepath.Rel(t.root, name)
+	fmt.Printf("\nmedians of %d rounds; raw results: %s (benchstat -col /runtime reads them)\n", c.Count, rel)
 	return nil
 }
 
