@@ -65,6 +65,9 @@ func (d *Device) Image() []byte {
 	return slices.Clone(d.mem)
 }
 
+// Content returns the content itself, for when nobody uses the device.
+func (d *Device) Content() []byte { return d.mem }
+
 // Counts returns how many reads, writes (parts) and flushes were done.
 func (d *Device) Counts() (reads, writes, flushes int) {
 	d.mu.Lock()

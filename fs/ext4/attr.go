@@ -39,3 +39,70 @@ func (n *inode) Attr(a *vfs.Attr) abi.Errno {
 	}
 	return 0
 }
+
+// SetAttr implements vfs.Node.
+func (n *inode) SetAttr(s *vfs.SetAttr) abi.Errno {
+	if n.fs.readOnly.Load() {
+		return abi.EROFS
+	}
+	if s.Mask&vfs.SetSize != 0 {
+		switch n.mode.Load() & abi.S_IFMT {
+		case abi.S_IFREG:
+		case abi.S_IFDIR:
+			return abi.EISDIR
+		default:
+			return abi.EINVAL
+		}
+		if err := n.resize(s.Size); err != nil {
+			return errno(err)
+		}
+		if s.Mask == vfs.SetSize {
+			return 0
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h, err := n.fs.begin(1)
+	if err != nil {
+		return errno(err)
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return errno(err)
+	}
+	n.setAttr(s)
+	n.touched(h, false)
+	return 0
+}
+
+// setAttr changes all but the size. The inode is announced.
+func (n *inode) setAttr(s *vfs.SetAttr) {
+	d := &n.d
+	now := disk.ClampTime(n.fs.now(), n.extraTime())
+	if s.Mask&vfs.SetMode != 0 {
+		n.setMode(d.Mode&^0o7777 | uint16(s.Mode&0o7777))
+	}
+	if s.Mask&vfs.SetUID != 0 {
+		d.UID = s.UID
+	}
+	if s.Mask&vfs.SetGID != 0 {
+		d.GID = s.GID
+	}
+	set := func(t *disk.Time, to vfs.Timespec) {
+		*t = disk.ClampTime(disk.Time{Sec: to.Sec, Nsec: to.Nsec}, n.extraTime())
+	}
+	if s.Mask&vfs.SetAtime != 0 {
+		set(&d.Atime, s.Atime)
+	}
+	if s.Mask&vfs.SetMtime != 0 {
+		set(&d.Mtime, s.Mtime)
+	}
+	if s.Mask&vfs.SetAtimeNow != 0 {
+		d.Atime = now
+	}
+	if s.Mask&vfs.SetMtimeNow != 0 {
+		d.Mtime = now
+	}
+	d.Ctime = now
+	n.atimeDue.Store(atimeIsOld(d))
+}

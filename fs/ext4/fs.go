@@ -54,12 +54,12 @@ type FS struct {
 	geometry
 	sbMu   sync.Mutex // guards sb's changing fields and the orphan list
 	sb     disk.Superblock
-	sbTx   *transaction // that will write the superblock
-	orphan *inode       // head of the orphan list
+	orphan *inode // head of the orphan list
 
 	groups     []group
 	zones      zones
 	freeBlocks atomic.Int64
+	busyBlocks atomic.Int64 // of freeBlocks, those that wait for a commit
 	freeInodes atomic.Int64
 	dirCount   atomic.Int64
 
@@ -68,14 +68,18 @@ type FS struct {
 	inodes  inodeCache
 	pages   pageCache
 
-	txLock   sync.RWMutex
-	running  *transaction // changed only under txLock
-	commitMu sync.Mutex   // one commit at a time
-	flusher  flusher
+	txLock     sync.RWMutex
+	running    *transaction // changed only under txLock
+	commitMu   sync.Mutex   // one commit at a time
+	committed  uint64       // last transaction on the device; guarded by commitMu
+	cleanState uint16       // superblock's state when all is written
+	gdt        []*buffer    // descriptor table
+	flusher    flusher
 
 	bounces sync.Pool // of *[]byte, see bounce
 
-	nsMu sync.Mutex // see the package's lock order
+	xattrMu sync.Mutex // guards blocks of attributes, which inodes may share
+	nsMu    sync.Mutex // see the package's lock order
 
 	readOnly    atomic.Bool
 	damaged     atomic.Bool // corruption was found

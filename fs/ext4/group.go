@@ -26,7 +26,8 @@ func (fs *FS) loadGroups() error {
 	fs.groups = make([]group, fs.groupCount)
 	fs.zones = nil
 	var freeBlocks, freeInodes, dirs int64
-	block := make([]byte, fs.bs)
+	fs.gdt = nil
+	var block []byte
 	var table uint64
 	for nr := range fs.groupCount {
 		if nr%fs.descPerBlock == 0 {
@@ -34,9 +35,12 @@ func (fs *FS) loadGroups() error {
 			if !fs.validBlocks(table, 1) {
 				return fs.corruptGroup(nr, "descriptor lies at block %d, behind the end", table)
 			}
-			if err := fs.dev.ReadAt(block, int64(table)<<fs.bsLog); err != nil {
+			b, err := fs.buffers.read(table, makeRole(roleGroupTable, nr), 0, nil)
+			if err != nil {
 				return fmt.Errorf("group descriptors: %w", err)
 			}
+			fs.gdt = append(fs.gdt, b)
+			block = b.data
 		}
 		g := &fs.groups[nr]
 		g.nr = nr
@@ -146,7 +150,7 @@ func (fs *FS) countOverhead() uint64 {
 	return min(n, fs.blocks)
 }
 
-// groupChecksumsInto writes descriptor and checksum of g to raw.
+// encodeGroup writes descriptor and checksum of g to raw.
 func (fs *FS) encodeGroup(g *group, raw []byte) {
 	g.desc.Encode(raw)
 	if fs.hasGroupCsum {

@@ -161,7 +161,9 @@ func (c *inodeCache) insert(n *inode) error {
 func (c *inodeCache) remove(n *inode) {
 	s := c.shard(n.ino)
 	s.mu.Lock()
-	delete(s.m, n.ino)
+	if s.m[n.ino] == n {
+		delete(s.m, n.ino)
+	}
 	s.mu.Unlock()
 }
 
@@ -209,6 +211,16 @@ func (n *inode) Unref() {
 	}
 	s.push(n)
 	s.shrink()
+	s.mu.Unlock()
+}
+
+// park gives the only reference back without deleting the inode, even if it has no names.
+func (c *inodeCache) park(n *inode) {
+	s := c.shard(n.ino)
+	s.mu.Lock()
+	if n.refs.Add(-1) == 0 {
+		s.push(n)
+	}
 	s.mu.Unlock()
 }
 

@@ -55,9 +55,7 @@ func mkfs(t testing.TB, size string, opts ...string) []byte {
 func fsck(t testing.TB, img []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(path, img, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeSparse(t, path, img)
 	out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput()
 	if err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
@@ -72,6 +70,41 @@ func fsck(t testing.TB, img []byte) string {
 		}
 	}
 	return path
+}
+
+// eachPage calls f for the parts of img that are not zero.
+func eachPage(img []byte, f func(off int, p []byte)) {
+	for off := 0; off < len(img); off += 4096 {
+		p := img[off:min(off+4096, len(img))]
+		if !allZero(p) {
+			f(off, p)
+		}
+	}
+}
+
+// writeSparse writes an image to a file, with holes for zeros.
+func writeSparse(t testing.TB, path string, img []byte) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(len(img))); err != nil {
+		t.Fatal(err)
+	}
+	eachPage(img, func(off int, p []byte) {
+		if _, err := f.WriteAt(p, int64(off)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// cloneSparse copies an image without touching the memory of its zeros.
+func cloneSparse(img []byte) []byte {
+	out := make([]byte, len(img))
+	eachPage(img, func(off int, p []byte) { copy(out[off:], p) })
+	return out
 }
 
 // mount mounts an image in memory; mapped says whether the device shows its content.

@@ -31,6 +31,7 @@ type inode struct {
 	atimeDue  atomic.Bool
 	rootLevel int8 // of a directory: inner levels of its hash tree, as last seen
 	pages     pageTable
+	isMapped  atomic.Bool // MapExtents has told where content is
 
 	tx        atomic.Pointer[transaction] // that will write it
 	table     *buffer                     // its block of the inode table, while in a transaction
@@ -142,7 +143,7 @@ func (fs *FS) adoptInode(n *inode) error {
 		return fs.corruptInode(n.ino, "size %d", d.Size)
 	}
 	n.size = int64(d.Size)
-	if isType(mode, abi.S_IFDIR) && (n.size == 0 || n.size%int64(fs.bs) != 0 || d.Size>>fs.bsLog > fs.blocks) {
+	if isType(mode, abi.S_IFDIR) && (n.size == 0 && d.Links != 0 || n.size%int64(fs.bs) != 0 || d.Size>>fs.bsLog > fs.blocks) {
 		return fs.corruptInode(n.ino, "directory of %d bytes", n.size)
 	}
 	if d.FileACL != 0 && (!fs.validBlocks(d.FileACL, 1) || fs.zones.hits(d.FileACL, 1, n.ino)) {

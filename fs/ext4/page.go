@@ -276,3 +276,36 @@ func (c *pageCache) undirty(p *page) {
 		c.ndirty.Add(-1)
 	}
 }
+
+// nextWaiting takes the next inode with dirty pages off the list, nil if there is none.
+func (c *pageCache) nextWaiting() *inode {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) == 0 {
+		c.waiting = nil
+		return nil
+	}
+	n := c.waiting[0]
+	c.waiting[0] = nil
+	c.waiting = c.waiting[1:]
+	n.pages.queued = false
+	return n
+}
+
+// dropAll gives every frame back.
+func (c *pageCache) dropAll(inodes *inodeCache) {
+	for i := range inodes.shards {
+		s := &inodes.shards[i]
+		s.mu.Lock()
+		var all []*inode
+		for _, n := range s.m {
+			all = append(all, n)
+		}
+		s.mu.Unlock()
+		for _, n := range all {
+			n.mu.Lock()
+			n.pages.from(0, c.discard)
+			n.mu.Unlock()
+		}
+	}
+}

@@ -64,7 +64,7 @@ func (n *inode) ReadDir(cookie int64, emit func(*vfs.DirEntry) bool) abi.Errno {
 	var err error
 	switch {
 	case n.removed:
-		// A removed directory has no entries, not even "." and "..".
+		err = abi.ENOENT
 	case n.indexed():
 		err = n.readDirTree(cookie, &m)
 	case n.byHash():

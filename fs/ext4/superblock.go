@@ -224,6 +224,7 @@ func (fs *FS) noteMount() {
 	if fs.sb.State&disk.StateError != 0 {
 		fs.log("the image is marked as having errors: e2fsck is advised")
 	}
+	fs.cleanState = fs.sb.State
 	fs.sb.MntCount++
 	fs.sb.Mtime = uint64(fs.now().Sec)
 }

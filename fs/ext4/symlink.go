@@ -55,3 +55,25 @@ func cString(p []byte) []byte {
 	}
 	return p
 }
+
+// setTarget gives a new link its target: in the inode if it fits there, else in a block.
+func (n *inode) setTarget(h handle, target string) error {
+	n.setSize(int64(len(target)))
+	if len(target) < disk.BlockAreaSize {
+		copy(n.d.Block[:], target)
+		return nil
+	}
+	n.initExtents()
+	if _, err := n.fillHole(h, 0, 1, 0); err != nil {
+		return err
+	}
+	r, err := n.mapRun(0)
+	if err != nil {
+		return err
+	}
+	b := n.fs.buffers.create(r.home, makeRole(roleSymlink, n.ino), n.seed)
+	h.access(b)
+	copy(b.data, target)
+	n.fs.buffers.put(b)
+	return nil
+}

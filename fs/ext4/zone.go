@@ -52,11 +52,18 @@ func (z *zones) finish() (overlap uint64) {
 	return overlap
 }
 
+// from returns the runs that end behind block.
+func (z zones) from(block uint64) zones {
+	return z[sort.Search(len(z), func(i int) bool { return z[i].end > block }):]
+}
+
 // hits tells whether inode ino must not map one of the n blocks from start on.
 func (z zones) hits(start, n uint64, ino uint32) bool {
-	i := sort.Search(len(z), func(i int) bool { return z[i].end > start })
-	for ; i < len(z) && z[i].start < start+n; i++ {
-		if z[i].owner == 0 || z[i].owner != ino {
+	for _, r := range z.from(start) {
+		if r.start >= start+n {
+			break
+		}
+		if r.owner == 0 || r.owner != ino {
 			return true
 		}
 	}

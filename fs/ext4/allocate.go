@@ -1,0 +1,213 @@
+package ext4
+
+import (
+	"pinhole/abi"
+)
+
+// Allocate implements vfs.Allocator: fallocate(2) with and without KEEP_SIZE, PUNCH_HOLE
+// and ZERO_RANGE.
+func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
+	switch n.mode.Load() & abi.S_IFMT {
+	case abi.S_IFREG:
+	case abi.S_IFDIR:
+		return abi.EISDIR
+	default:
+		return abi.ENODEV
+	}
+	if off < 0 || count <= 0 {
+		return abi.EINVAL
+	}
+	if off > n.fs.maxSize() || count > n.fs.maxSize()-off {
+		return abi.EFBIG
+	}
+	if n.fs.readOnly.Load() {
+		return abi.EROFS
+	}
+	keep := mode&abi.FALLOC_FL_KEEP_SIZE != 0
+	var step func() error
+	switch mode &^ abi.FALLOC_FL_KEEP_SIZE {
+	case 0:
+		step = func() error { return n.allocate(off, count, keep) }
+	case abi.FALLOC_FL_PUNCH_HOLE:
+		if !keep {
+			return abi.EOPNOTSUPP
+		}
+		step = func() error { return n.punch(off, count) }
+	case abi.FALLOC_FL_ZERO_RANGE:
+		step = func() error {
+			if err := n.punch(off, count); err != nil {
+				return err
+			}
+			return n.allocate(off, count, keep)
+		}
+	default:
+		return abi.EOPNOTSUPP
+	}
+	if !n.hasExtents() {
+		return abi.EOPNOTSUPP
+	}
+	for tries := 0; ; tries++ {
+		n.wbMu.Lock()
+		n.mu.Lock()
+		err := step()
+		n.mu.Unlock()
+		n.wbMu.Unlock()
+		switch {
+		case tries > 3:
+			return errno(err)
+		case err == errNoFrame:
+			err = n.fs.makeRoom()
+		case err == abi.ENOSPC && n.fs.busyBlocks.Load() > 0:
+			err = n.fs.commit(0)
+		default:
+			return errno(err)
+		}
+		if err != nil {
+			return errno(err)
+		}
+	}
+}
+
+// allocate gives the holes in a range unwritten blocks. The caller holds n.wbMu and n.mu.
+func (n *inode) allocate(off, count int64, keep bool) error {
+	bs := int64(n.fs.bs)
+	from, to := uint64(off>>n.fs.bsLog), uint64((off+count+bs-1)>>n.fs.bsLog)
+	to = min(to, maxFileBlocks)
+	end := off + count
+	if end > n.size && !keep {
+		if err := n.zeroTail(); err != nil {
+			return err
+		}
+	}
+	for first := true; from < to || first; first = false {
+		h, err := n.fs.begin(16)
+		if err != nil {
+			return err
+		}
+		from, err = n.allocateOnce(h, from, to)
+		if err == nil && from == to && end > n.size && !keep {
+			n.setSize(end)
+		}
+		h.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allocateOnce fills the first hole in [from, to), and returns where to go on.
+func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
+	if err := h.inode(n); err != nil {
+		return from, err
+	}
+	n.stamp(false)
+	n.touched(h, true)
+	for from < to {
+		r, err := n.mapRun(uint32(from))
+		if err != nil {
+			return from, err
+		}
+		k := min(uint64(r.n), to-from)
+		if r.home == 0 {
+			got, err := n.fillHole(h, uint32(from), uint32(k), unwrittenBit)
+			return from + uint64(got), err
+		}
+		from += k
+	}
+	return from, nil
+}
+
+// punch makes a hole: whole blocks are freed, the rest of the range is zeroed. The caller
+// holds n.wbMu and n.mu.
+func (n *inode) punch(off, count int64) error {
+	end := min(off+count, n.size)
+	bs := int64(n.fs.bs)
+	from, to := (off+bs-1)>>n.fs.bsLog, (off+count)>>n.fs.bsLog
+	if off < end {
+		// The parts of blocks at both ends.
+		head := min(from<<n.fs.bsLog, end)
+		if head > off {
+			if err := n.zeroInBlock(off, head-off); err != nil {
+				return err
+			}
+		}
+		if tail := to << n.fs.bsLog; tail >= head && tail < end {
+			if err := n.zeroInBlock(tail, end-tail); err != nil {
+				return err
+			}
+		}
+	}
+	h, err := n.fs.begin(1)
+	if err != nil {
+		return err
+	}
+	if err = h.inode(n); err == nil {
+		n.stamp(true)
+		n.touched(h, true)
+	}
+	h.end()
+	if err != nil || from >= to {
+		return err
+	}
+	n.revoke(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog)
+	n.dropBlocks(from, to)
+	return n.cutBlocks(uint64(from), min(uint64(to), maxFileBlocks))
+}
+
+// dropBlocks forgets what is in memory of the file's blocks [from, to). n.wbMu is held, so
+// that no frame is being written.
+func (n *inode) dropBlocks(from, to int64) {
+	if n.pages.count.Load() == 0 {
+		return
+	}
+	per := int64(pageSize >> n.fs.bsLog)
+	n.pages.from(from/per, func(p *page) {
+		lo, hi := max(p.index*per, from), min((p.index+1)*per, to)
+		switch {
+		case lo >= hi:
+		case hi-lo == per:
+			n.fs.pages.discard(p)
+		default:
+			a, b := lo-p.index*per, hi-p.index*per
+			clear(p.frame[a<<n.fs.bsLog : b<<n.fs.bsLog])
+			mask := uint8(1<<(b-a)-1) << a
+			if p.dirty != 0 && p.dirty&^mask == 0 {
+				n.fs.pages.undirty(p)
+				n.fs.pages.settle(p)
+			} else {
+				p.dirty &^= mask
+			}
+		}
+	})
+}
+
+// SeekData implements vfs.HoleSeeker.
+func (n *inode) SeekData(off int64) (int64, abi.Errno) { return n.seek(off, true) }
+
+// SeekHole implements vfs.HoleSeeker.
+func (n *inode) SeekHole(off int64) (int64, abi.Errno) { return n.seek(off, false) }
+
+// seek returns the first offset from off on that is data, or that is not. The end of the
+// file counts as a hole; unwritten blocks do, too.
+func (n *inode) seek(off int64, data bool) (int64, abi.Errno) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if off < 0 || off >= n.size {
+		return 0, abi.ENXIO
+	}
+	for off < n.size {
+		r, err := n.mapRun(uint32(off >> n.fs.bsLog))
+		if err != nil {
+			return 0, errno(err)
+		}
+		if isData := r.home != 0 && !r.unwritten(); isData == data {
+			return off, 0
+		}
+		off = (off>>n.fs.bsLog + int64(r.n)) << n.fs.bsLog
+	}
+	if data {
+		return 0, abi.ENXIO
+	}
+	return n.size, 0
+}

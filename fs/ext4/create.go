@@ -1,0 +1,165 @@
+package ext4
+
+import (
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// retryFull does op again after a commit, if the disk was full and the commit may free
+// blocks. op holds no lock when it returns.
+func (fs *FS) retryFull(op func() error) error {
+	err := op()
+	if err == abi.ENOSPC && fs.busyBlocks.Load() > 0 {
+		if e := fs.commit(0); e != nil {
+			return e
+		}
+		err = op()
+	}
+	return err
+}
+
+// Create implements vfs.Node.
+func (n *inode) Create(name string, c *vfs.NewNode) (vfs.Node, abi.Errno) {
+	return n.createNode(name, c, "")
+}
+
+// Symlink implements vfs.Node.
+func (n *inode) Symlink(name, target string, c *vfs.NewNode) (vfs.Node, abi.Errno) {
+	if target == "" {
+		return nil, abi.ENOENT
+	}
+	if len(target) >= n.fs.bs {
+		return nil, abi.ENAMETOOLONG
+	}
+	link := *c
+	link.Mode = abi.S_IFLNK | 0o777
+	return n.createNode(name, &link, target)
+}
+
+func (n *inode) createNode(name string, c *vfs.NewNode, target string) (vfs.Node, abi.Errno) {
+	if err := n.checkDir(name); err != nil {
+		return nil, errno(err)
+	}
+	var child *inode
+	err := n.fs.retryFull(func() (err error) {
+		child, err = n.create(name, c, target)
+		return err
+	})
+	if err != nil {
+		return nil, errno(err)
+	}
+	return child, 0
+}
+
+// create makes a new inode and enters it under name.
+func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, error) {
+	fs := n.fs
+	n.mu.Lock()
+	var s slot
+	defer func() {
+		s.release(fs)
+		n.mu.Unlock()
+	}()
+	if err := n.findSlot(name, &s); err != nil {
+		return nil, err
+	}
+	isDir := isType(c.Mode, abi.S_IFDIR)
+	if isDir && n.linksFull() {
+		return nil, abi.EMLINK
+	}
+	h, err := fs.begin(24)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.inode(n); err != nil {
+		h.end()
+		return nil, err
+	}
+	child, err := fs.newInode(h, n, c)
+	if err != nil {
+		h.end()
+		return nil, err
+	}
+	switch {
+	case isDir:
+		err = child.initDir(h, n.ino)
+	case target != "":
+		err = child.setTarget(h, target)
+	}
+	if err == nil {
+		err = n.putName(h, &s, name, child.ino, c.Mode)
+	}
+	if err != nil {
+		// Without names and references the inode goes away again.
+		if e := fs.addOrphan(h, child); e != nil {
+			err = e
+		}
+		h.end()
+		child.mu.Unlock()
+		child.Unref()
+		return nil, err
+	}
+	child.d.Links = 1
+	if isDir {
+		child.d.Links = 2
+		n.addDirLink()
+	}
+	n.stamp(true)
+	n.touched(h, true)
+	h.end()
+	child.mu.Unlock()
+	return child, nil
+}
+
+// Link implements vfs.Node.
+func (n *inode) Link(name string, target vfs.Node) abi.Errno {
+	t, ok := target.(*inode)
+	if !ok || t.fs != n.fs {
+		return abi.EXDEV
+	}
+	if err := n.checkDir(name); err != nil {
+		return errno(err)
+	}
+	if t.isDir() {
+		return abi.EPERM
+	}
+	return errno(n.fs.retryFull(func() error { return n.link(name, t) }))
+}
+
+func (n *inode) link(name string, t *inode) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var s slot
+	defer s.release(n.fs)
+	if err := n.findSlot(name, &s); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.d.Links == 0:
+		return abi.ENOENT
+	case t.d.Links >= maxLinks:
+		return abi.EMLINK
+	}
+	h, err := n.fs.begin(16)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return err
+	}
+	if err := h.inode(t); err != nil {
+		return err
+	}
+	if err := n.putName(h, &s, name, t.ino, t.mode.Load()); err != nil {
+		return err
+	}
+	t.d.Links++
+	t.stamp(false)
+	t.touched(h, true)
+	n.stamp(true)
+	n.touched(h, true)
+	return nil
+}

@@ -1,0 +1,62 @@
+package ext4
+
+import "pinhole/fs/ext4/disk"
+
+// deleteInode frees an inode without names and references: its content, its attributes and
+// its number. Nobody else can reach it (freeing is set).
+func (fs *FS) deleteInode(n *inode) {
+	n.mu.Lock()
+	err := fs.deleteLocked(n)
+	n.mu.Unlock()
+	if err != nil {
+		fs.inodes.remove(n)
+		// It stays on the orphan list, for e2fsck or the next mount.
+		fs.log("deleting inode %d: %v", n.ino, err)
+	}
+}
+
+func (fs *FS) deleteLocked(n *inode) error {
+	n.pages.from(0, fs.pages.discard)
+	isDir := n.isDir()
+	if n.mapsBlocks() {
+		n.revoke(0, n.size)
+		if err := n.cutBlocks(0, maxFileBlocks); err != nil {
+			return err
+		}
+	}
+	h, err := fs.begin(8)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return err
+	}
+	if n.d.FileACL != 0 {
+		if err := n.dropXattrBlock(h); err != nil {
+			return err
+		}
+	}
+	if err := fs.dropOrphan(h, n); err != nil {
+		return err
+	}
+	n.setSize(0)
+	n.d.Dtime = max(uint32(fs.now().Sec), 1)
+	// From here on the number can be somebody else's.
+	fs.inodes.remove(n)
+	return fs.releaseInode(h, n.ino, isDir)
+}
+
+// mapsBlocks tells whether the inode may have blocks of content.
+func (n *inode) mapsBlocks() bool {
+	if !n.hasContent() {
+		return false
+	}
+	if n.hasExtents() {
+		return le.Uint16(n.d.Block[2:]) != 0
+	}
+	return true
+}
+
+// hasExtents tells whether content is mapped by an extent tree.
+func (n *inode) hasExtents() bool { return n.d.Flags&disk.InodeExtents != 0 }

@@ -1,0 +1,98 @@
+package ext4
+
+import "pinhole/fs/ext4/disk"
+
+// goal returns where on the device block of the file should lie: behind what comes before
+// it in the file, else in the inode's group, where the group's last allocation ended.
+func (n *inode) goal(block uint32) uint64 {
+	if n.runsReady.Load() && !n.runs.big && len(n.runs.list) > 0 {
+		i := n.runs.find(block)
+		if i > 0 {
+			r := n.runs.list[i-1]
+			return r.start() + uint64(block-r.block)
+		}
+		r := n.runs.list[0]
+		if back := uint64(r.block - min(block, r.block)); r.start() > back {
+			return r.start() - back
+		}
+	}
+	g := (n.ino - 1) / n.fs.inodesPerGroup
+	return n.fs.groupStart(g) + uint64(n.fs.groups[g].nextBlockHint())
+}
+
+// nextBlockHint returns where the group's last allocation ended. It may be out of date.
+func (g *group) nextBlockHint() uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.nextBlock
+}
+
+// mapBlocks maps the file's blocks [from, to), which are to be written at once: holes get
+// blocks, and unwritten ones become written. It returns the first block that it could not
+// map, and why. The caller holds n.mu and has announced n.
+func (n *inode) mapBlocks(h handle, from, to uint32) (uint32, error) {
+	for from < to {
+		r, err := n.mapRun(from)
+		if err != nil {
+			return from, err
+		}
+		k := min(r.n, to-from)
+		switch {
+		case r.home == 0:
+			if k, err = n.fillHole(h, from, k, 0); err != nil {
+				return from, err
+			}
+			h.order(n)
+		case r.unwritten():
+			if err := n.writeUnwritten(h, from, k); err != nil {
+				return from, err
+			}
+			h.order(n)
+		}
+		from += k
+	}
+	return from, nil
+}
+
+// fillHole allocates up to k blocks in a row for the hole at block, and returns how many
+// it got. flag is unwrittenBit or 0.
+func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error) {
+	if !n.hasExtents() {
+		if err := n.toExtents(h); err != nil {
+			return 0, err
+		}
+	}
+	var pool blockPool
+	need, err := n.needFor(block, 1)
+	if err != nil {
+		return 0, err
+	}
+	if err := pool.fill(h, n, need); err != nil {
+		return 0, err
+	}
+	defer pool.drain(h)
+	limit := uint32(disk.MaxExtentLen)
+	if flag != 0 {
+		limit = disk.MaxUnwrittenLen
+	}
+	start, got, err := n.fs.allocRun(h, n.goal(block), min(k, limit))
+	if err != nil {
+		return 0, err
+	}
+	if err := n.insertRun(h, run{block, got, start | flag}, &pool); err != nil {
+		n.fs.unallocRun(h, start, got)
+		return 0, err
+	}
+	n.addBlocks(int64(got))
+	return got, nil
+}
+
+// writeUnwritten turns k unwritten blocks into written ones.
+func (n *inode) writeUnwritten(h handle, block, k uint32) error {
+	var pool blockPool
+	if err := pool.fill(h, n, n.treeNeed(3)); err != nil {
+		return err
+	}
+	defer pool.drain(h)
+	return n.markWritten(h, uint64(block), uint64(block)+uint64(k), &pool)
+}

@@ -1,0 +1,220 @@
+package ext4
+
+import (
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// Rename implements vfs.Node.
+func (n *inode) Rename(name string, newDir vfs.Node, newName string, flags uint32) abi.Errno {
+	to, ok := newDir.(*inode)
+	if !ok || to.fs != n.fs {
+		return abi.EXDEV
+	}
+	if err := n.checkDir(name); err != nil {
+		return errno(err)
+	}
+	if err := to.checkDir(newName); err != nil {
+		return errno(err)
+	}
+	if flags&^(abi.RENAME_NOREPLACE|abi.RENAME_EXCHANGE) != 0 {
+		return abi.EINVAL
+	}
+	return errno(n.fs.retryFull(func() error {
+		r := rename{fs: n.fs, from: n, to: to, name: name, newName: newName, flags: flags}
+		n.fs.nsMu.Lock()
+		err := r.run()
+		n.fs.nsMu.Unlock()
+		// What was replaced is deleted without the locks.
+		for _, i := range []*inode{r.moved, r.old} {
+			if i != nil {
+				i.Unref()
+			}
+		}
+		return err
+	}))
+}
+
+// rename is a Rename under way.
+type rename struct {
+	fs            *FS
+	from, to      *inode
+	name, newName string
+	flags         uint32
+	moved, old    *inode // with references; old is what has the new name, or nil
+	src, dst      dirPos
+}
+
+func (r *rename) run() error {
+	// Only under the namespace lock does anybody hold two directories, so any order will do.
+	r.from.mu.Lock()
+	defer r.from.mu.Unlock()
+	if r.to != r.from {
+		r.to.mu.Lock()
+		defer r.to.mu.Unlock()
+	}
+	defer func() {
+		r.fs.buffers.put(r.src.b)
+		r.fs.buffers.put(r.dst.b)
+	}()
+	if err := r.find(); err != nil {
+		return err
+	}
+	if r.moved == r.old {
+		return nil
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	r.moved.mu.Lock()
+	defer r.moved.mu.Unlock()
+	if r.old != nil {
+		r.old.mu.Lock()
+		defer r.old.mu.Unlock()
+		if r.flags&abi.RENAME_EXCHANGE == 0 && r.old.isDir() {
+			if empty, err := r.old.isEmpty(); err != nil {
+				return err
+			} else if !empty {
+				return abi.ENOTEMPTY
+			}
+		}
+	}
+	return r.change()
+}
+
+// find looks both names up.
+func (r *rename) find() error {
+	var err error
+	if r.src, err = r.from.find(r.name); err != nil {
+		return err
+	}
+	if r.to.removed {
+		return abi.ENOENT
+	}
+	if r.dst, err = r.to.find(r.newName); err != nil && err != abi.ENOENT {
+		return err
+	}
+	switch {
+	case r.dst.b != nil && r.flags&abi.RENAME_NOREPLACE != 0:
+		return abi.EEXIST
+	case r.dst.b == nil && r.flags&abi.RENAME_EXCHANGE != 0:
+		return abi.ENOENT
+	}
+	if r.moved, err = r.fs.igetEntry(r.from, r.src.ino()); err != nil {
+		return err
+	}
+	if r.dst.b != nil {
+		r.old, err = r.fs.igetEntry(r.to, r.dst.ino())
+	}
+	return err
+}
+
+// check applies the rules on what may replace what.
+func (r *rename) check() error {
+	if r.moved == r.to {
+		return abi.EINVAL // a directory into itself
+	}
+	if r.old == r.from {
+		return abi.ENOTEMPTY
+	}
+	exchange := r.flags&abi.RENAME_EXCHANGE != 0
+	switch {
+	case r.old == nil:
+		if r.moved.isDir() && r.to != r.from && r.to.linksFull() {
+			return abi.EMLINK
+		}
+	case exchange:
+		if r.moved.isDir() && !r.old.isDir() && r.to.linksFull() || r.old.isDir() && !r.moved.isDir() && r.from.linksFull() {
+			return abi.EMLINK
+		}
+	case r.moved.isDir() && !r.old.isDir():
+		return abi.ENOTDIR
+	case !r.moved.isDir() && r.old.isDir():
+		return abi.EISDIR
+	}
+	return nil
+}
+
+// change does it, with all locks held.
+func (r *rename) change() error {
+	fs := r.fs
+	exchange := r.flags&abi.RENAME_EXCHANGE != 0
+	var s slot
+	defer s.release(fs)
+	if r.old == nil {
+		if err := r.to.findSlot(r.newName, &s); err != nil {
+			return err
+		}
+	}
+	// Directories that get another parent know it.
+	var up, oldUp dirPos
+	defer func() {
+		fs.buffers.put(up.b)
+		fs.buffers.put(oldUp.b)
+	}()
+	var err error
+	if r.moved.isDir() && r.to != r.from {
+		if up, err = r.moved.parentPos(); err != nil {
+			return err
+		}
+	}
+	if exchange && r.old.isDir() && r.to != r.from {
+		if oldUp, err = r.old.parentPos(); err != nil {
+			return err
+		}
+	}
+	h, err := fs.begin(32)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	for _, n := range []*inode{r.from, r.to, r.moved, r.old} {
+		if n != nil {
+			if err := h.inode(n); err != nil {
+				return err
+			}
+			n.touched(h, true)
+		}
+	}
+	switch {
+	case exchange:
+		r.from.setName(h, r.src, r.old.ino, r.old.mode.Load())
+		r.to.setName(h, r.dst, r.moved.ino, r.moved.mode.Load())
+		r.old.stamp(false)
+	case r.old != nil:
+		if err := fs.dropLink(h, r.old); err != nil {
+			return err
+		}
+		if r.old.isDir() {
+			r.old.removed = true
+			r.to.dropDirLink()
+		}
+		r.to.setName(h, r.dst, r.moved.ino, r.moved.mode.Load())
+		r.from.cutName(h, r.src)
+	default:
+		if err := r.to.putName(h, &s, r.newName, r.moved.ino, r.moved.mode.Load()); err != nil {
+			return err
+		}
+		// The new name may have moved the old one.
+		fs.buffers.put(r.src.b)
+		if r.src, err = r.from.find(r.name); err != nil {
+			r.src = dirPos{}
+			return fs.corruptInode(r.from.ino, "a name is lost while it is moved: %v", err)
+		}
+		r.from.cutName(h, r.src)
+	}
+	if up.b != nil {
+		r.moved.setName(h, up, r.to.ino, abi.S_IFDIR)
+		r.from.dropDirLink()
+		r.to.addDirLink()
+	}
+	if oldUp.b != nil {
+		r.old.setName(h, oldUp, r.from.ino, abi.S_IFDIR)
+		r.to.dropDirLink()
+		r.from.addDirLink()
+	}
+	r.moved.stamp(false)
+	r.from.stamp(true)
+	r.to.stamp(true)
+	return nil
+}

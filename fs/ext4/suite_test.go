@@ -1,0 +1,47 @@
+package ext4
+
+import (
+	"testing"
+
+	"pinhole/blockdev/faultdev"
+	"pinhole/fs/vfs"
+	"pinhole/fs/vfs/vfstest"
+)
+
+// suiteKinds are the images that the conformance suite runs on.
+var suiteKinds = map[string][]string{
+	"4k":     {"-b", "4096"},
+	"1k":     {"-b", "1024"},
+	"nocsum": {"-b", "2048", "-O", "^metadata_csum,^64bit"},
+}
+
+// TestSuite runs the conformance suite; e2fsck must be silent after every test.
+func TestSuite(t *testing.T) {
+	for name, opts := range suiteKinds {
+		t.Run(name, func(t *testing.T) {
+			empty := mkfs(t, "96M", opts...)
+			devices := make(map[vfs.FileSystem]*faultdev.Device)
+			vfstest.Run(t, vfstest.Options{
+				New: func(t testing.TB) vfs.FileSystem {
+					fs, dev := mount(t, cloneSparse(empty), name != "1k", Options{})
+					devices[fs] = dev
+					t.Cleanup(func() { fsck(t, dev.Content()) })
+					return fs
+				},
+				Remount: func(t testing.TB, old vfs.FileSystem) vfs.FileSystem {
+					if e := old.Unmount(); e != 0 {
+						t.Fatalf("unmount: %v", e)
+					}
+					dev := devices[old]
+					fsck(t, dev.Content())
+					fs, err := Mount(faultdev.Mapped{Device: dev}, Options{Log: t.Logf})
+					if err != nil {
+						t.Fatal(err)
+					}
+					devices[fs] = dev
+					return fs
+				},
+			})
+		})
+	}
+}

@@ -1,0 +1,176 @@
+package ext4
+
+import (
+	"pinhole/abi"
+)
+
+// resize changes the size of a regular file. The caller holds no lock.
+func (n *inode) resize(size int64) error {
+	if size < 0 {
+		return abi.EINVAL
+	}
+	if size > n.fs.maxSize() {
+		return abi.EFBIG
+	}
+	for tries := 0; ; tries++ {
+		n.wbMu.Lock()
+		n.mu.Lock()
+		err := n.resizeLocked(size)
+		n.mu.Unlock()
+		n.wbMu.Unlock()
+		if err != errNoFrame || tries > 20 {
+			return err
+		}
+		if err := n.fs.makeRoom(); err != nil {
+			return err
+		}
+	}
+}
+
+// resizeLocked is resize for who holds n.wbMu and n.mu.
+func (n *inode) resizeLocked(size int64) error {
+	old := n.size
+	if size > old {
+		if err := n.zeroTail(); err != nil {
+			return err
+		}
+	} else if in := size & int64(n.fs.bs-1); in != 0 && size < old {
+		if err := n.zeroInBlock(size, min(int64(n.fs.bs)-in, old-size)); err != nil {
+			return err
+		}
+	}
+	cut := size < old && n.blocksBehind(size)
+	if cut {
+		n.revoke(size, old-size)
+	}
+	h, err := n.fs.begin(4)
+	if err != nil {
+		return err
+	}
+	if err := h.inode(n); err != nil {
+		h.end()
+		return err
+	}
+	if cut {
+		if err := n.fs.addOrphan(h, n); err != nil {
+			h.end()
+			return err
+		}
+	}
+	n.setSize(size)
+	n.stamp(true)
+	n.touched(h, true)
+	h.end()
+	if size < old {
+		n.dropPages(size)
+	}
+	if !cut {
+		return nil
+	}
+	if err := n.truncateBlocks(size); err != nil {
+		return err
+	}
+	h, err = n.fs.begin(4)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	return n.fs.dropOrphan(h, n)
+}
+
+// blocksBehind tells whether blocks may be mapped behind size.
+func (n *inode) blocksBehind(size int64) bool {
+	block := (size + int64(n.fs.bs) - 1) >> n.fs.bsLog
+	if block >= maxFileBlocks {
+		return false
+	}
+	r, err := n.mapRun(uint32(block))
+	return err != nil || r.home != 0 || uint64(r.block)+uint64(r.n) < maxFileBlocks
+}
+
+// revoke takes mappings of content away whose blocks are about to be freed.
+func (n *inode) revoke(off, count int64) {
+	if n.isMapped.Load() && n.fs.opts.Revoke != nil {
+		n.fs.opts.Revoke(uint64(n.ino), off, count)
+	}
+}
+
+// dropPages forgets content behind size, and zeroes the rest of the page it is in.
+func (n *inode) dropPages(size int64) {
+	if n.pages.count.Load() == 0 {
+		return
+	}
+	first := (size + pageSize - 1) >> pageShift
+	n.pages.from(first, n.fs.pages.discard)
+	in := int(size & (pageSize - 1))
+	if in == 0 {
+		return
+	}
+	p := n.pages.get(size >> pageShift)
+	if p == nil {
+		return
+	}
+	// n.wbMu is held, so nobody writes the frame. Blocks behind the end are freed: what was
+	// dirty of them is not.
+	clear(p.frame[in:])
+	last := (in + n.fs.bs - 1) >> n.fs.bsLog
+	if mask := uint8(1<<last - 1); p.dirty != 0 && p.dirty&mask == 0 {
+		n.fs.pages.undirty(p)
+		n.fs.pages.settle(p)
+	} else {
+		p.dirty &= mask
+	}
+}
+
+// truncateBlocks frees the blocks behind size, a handle at a time. The caller holds n.mu,
+// and the inode is on the orphan list, so that a crash in between is mended by a mount.
+func (n *inode) truncateBlocks(size int64) error {
+	from := uint64(size+int64(n.fs.bs)-1) >> n.fs.bsLog
+	return n.cutBlocks(from, maxFileBlocks)
+}
+
+// cutBlocks frees the blocks [from, to) of the file, a handle at a time.
+func (n *inode) cutBlocks(from, to uint64) error {
+	if from >= to || !n.hasContent() {
+		return nil
+	}
+	if err := n.loadRuns(); err != nil {
+		return err
+	}
+	for done := false; !done; {
+		h, err := n.fs.begin(32)
+		if err != nil {
+			return err
+		}
+		done, err = n.cutOnce(h, from, to)
+		h.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutOnce does as much of cutBlocks as belongs in one handle.
+func (n *inode) cutOnce(h handle, from, to uint64) (bool, error) {
+	if err := h.inode(n); err != nil {
+		return false, err
+	}
+	n.touched(h, true)
+	if !n.hasExtents() {
+		if from == 0 {
+			return true, n.freeIndirect(h)
+		}
+		if err := n.toExtents(h); err != nil {
+			return false, err
+		}
+	}
+	var pool blockPool
+	if to < maxFileBlocks {
+		if err := pool.fill(h, n, n.treeNeed(1)); err != nil {
+			return false, err
+		}
+		defer pool.drain(h)
+	}
+	return n.cutRange(h, from, to, &pool)
+}
