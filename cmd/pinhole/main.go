@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"pinhole/cmd/pinhole/image"
 	"pinhole/runtime/supervisor"
 )
 
@@ -22,6 +23,7 @@ func init() {
 // cli is the command line.
 type cli struct {
 	Run     runCmd      `cmd:"" help:"Run a program in a sandbox."`
+	Image   image.Cmd   `cmd:"" help:"Make disk images, look into them, and change them."`
 	Cc      verbatimCmd `cmd:"" name:"cc" help:"Compile and link C for the sandbox; takes what cc takes." passthrough:""`
 	Cxx     verbatimCmd `cmd:"" name:"c++" help:"Compile and link C++ for the sandbox; takes what c++ takes." passthrough:""`
 	Version versionCmd  `cmd:"" help:"Print the version."`
