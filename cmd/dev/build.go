@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"pinhole/shim/golang/host"
 	"pinhole/shim/libc"
 )
@@ -22,6 +24,11 @@ func (c buildCmd) Run(ctx context.Context, t *tree) error {
 	if err := t.fence(); err != nil {
 		return err
 	}
+	unlock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := t.buildTools(ctx); err != nil {
 		return err
 	}
@@ -41,6 +48,21 @@ func (t *tree) fence() error {
 		return err
 	}
 	return os.WriteFile(t.path("build", "go.mod"), []byte("module build\n"), 0o644)
+}
+
+// lock keeps two builds from treading on each other.
+func (t *tree) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(t.path("build", "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		t.ui.progress("waiting for another build", 0, 0)
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return nil, fmt.Errorf("locking the folder build: %w", err)
+		}
+	}
+	return func() { f.Close() }, nil
 }
 
 // kernelBase is where the sandbox process's program is linked: above the addresses that
