@@ -52,8 +52,9 @@ func (c *infoCmd) Run() error {
 	row("uuid", "%s", uuidString(s.UUID))
 	row("state", "%s", state(s))
 	row("free", "%s of %s", bytesString(int64(fs.Bavail)*fs.Bsize), bytesString(int64(fs.Blocks)*fs.Bsize))
-	row("files", "%d, room for %d more", fs.Files-fs.Ffree, fs.Ffree)
-	row("blocks", "%d of %d bytes, in %d groups", s.BlocksCount, s.BlockSize(), s.GroupCount())
+	// Of the inodes that are reserved, only the root directory's is a file.
+	row("files", "%d, room for %d more", fs.Files-fs.Ffree-uint64(s.FirstIno)+2, fs.Ffree)
+	row("blocks", "%d of %d bytes, groups of %d", s.BlocksCount, s.BlockSize(), s.BlocksPerGroup)
 	row("inodes", "%d of %d bytes", s.InodesCount, s.InodeSize)
 	features := []string{}
 	for set, mask := range []uint32{s.FeatureCompat, s.FeatureIncompat, s.FeatureROCompat} {

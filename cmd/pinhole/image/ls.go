@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"pinhole/abi"
@@ -141,7 +140,8 @@ func (l *lister) lines(lines []line) error {
 		}
 		return nil
 	}
-	t := tabwriter.NewWriter(l.out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	var rows [][]string
+	var widths [5]int
 	for _, e := range lines {
 		size := fmt.Sprint(e.a.Size)
 		switch e.a.Mode & abi.S_IFMT {
@@ -158,9 +158,19 @@ func (l *lister) lines(lines []line) error {
 			name += " -> " + printable(target)
 		}
 		when := time.Unix(e.a.Mtime.Sec, int64(e.a.Mtime.Nsec)).Format("2006-01-02 15:04:05")
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t %s\n", modeString(e.a.Mode), e.a.Nlink, e.a.UID, e.a.GID, size, when, name)
+		row := []string{modeString(e.a.Mode), fmt.Sprint(e.a.Nlink), fmt.Sprint(e.a.UID), fmt.Sprint(e.a.GID), size, when, name}
+		for i := range widths {
+			widths[i] = max(widths[i], len(row[i]))
+		}
+		rows = append(rows, row)
 	}
-	return t.Flush()
+	for _, row := range rows {
+		for i, w := range widths {
+			fmt.Fprintf(l.out, "%*s ", w, row[i])
+		}
+		fmt.Fprintln(l.out, row[5], row[6])
+	}
+	return nil
 }
 
 // modeString shows a mode as ls(1): "-rwxr-xr-x".
