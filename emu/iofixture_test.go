@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,11 +82,12 @@ type ioWorld struct {
 
 func newIOWorld(t testing.TB, conf Config) *ioWorld {
 	t.Helper()
-	if _, ok := t.(*testing.B); ok {
-		guest.SetArea(4096, 1<<47, 0, 0) // and the copies at full speed
-	} else {
+	if _, ok := t.(*testing.B); !ok { // which has the copies at full speed
 		guest.TestMode()
 	}
+	// Nothing else may be reached by what calls are given: it would be this program's own.
+	lo := addressOf(testRegion())
+	guest.SetArea(lo, lo+testRegionSize, 0, 0)
 	m := &ioMachine{}
 	if conf.Machine == nil {
 		conf.Machine = m
@@ -184,19 +187,48 @@ type testMemory struct {
 	next int
 }
 
-const testMemorySize = 1 << 20
+const (
+	testMemorySize = 1 << 20
+	testMemoryStep = testMemorySize + 64<<10
+	testRegionSize = 512 * testMemoryStep
+)
+
+// testRegion is where the memory of all tests lies.
+var testRegion = sync.OnceValue(func() []byte {
+	b, err := unix.Mmap(-1, 0, testRegionSize, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		panic(err)
+	}
+	return b
+})
+
+// testRegionUsed tells which parts of it are in use.
+var testRegionUsed struct {
+	sync.Mutex
+	parts [testRegionSize / testMemoryStep]bool
+}
 
 func newTestMemory(t testing.TB) *testMemory {
 	t.Helper()
-	b, err := unix.Mmap(-1, 0, testMemorySize+64<<10, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
+	u := &testRegionUsed
+	u.Lock()
+	defer u.Unlock()
+	n := slices.Index(u.parts[:], false)
+	if n < 0 {
+		t.Fatal("too many test memories")
+	}
+	u.parts[n] = true
+	b := testRegion()[n*testMemoryStep:][:testMemorySize]
+	if err := unix.Mprotect(b, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mprotect(b[testMemorySize:], unix.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(b) })
-	return &testMemory{t: t, b: b[:testMemorySize]}
+	t.Cleanup(func() {
+		u.Lock()
+		defer u.Unlock()
+		unix.Mprotect(b, unix.PROT_NONE)
+		u.parts[n] = false
+	})
+	return &testMemory{t: t, b: b}
 }
 
 // alloc returns n bytes and their address.
