@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 int main(void)
@@ -136,7 +137,7 @@ int main(void)
 	int path = open("f", O_PATH);
 	CHECK(path >= 0 && fstat(path, &st) == 0);
 	FAILS(EBADF, read(path, c, 1));
-	FAILS(EBADF, fchmod(path, 0600));
+	FAILS(EBADF, syscall(SYS_fchmod, path, 0600)); // musl's own fchmod goes another way
 	struct statfs sf;
 	CHECK(statfs(".", &sf) == 0 && sf.f_bsize > 0 && sf.f_blocks > 0 && sf.f_namelen == 255);
 

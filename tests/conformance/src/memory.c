@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static sigjmp_buf back;
 static volatile sig_atomic_t fault_sig;
@@ -64,7 +65,7 @@ int main(void)
 	p[P] = 'b';
 	CHECK(mprotect(p, 10 * P, PROT_NONE) == 0 && !reads(p + P));
 	CHECK(mprotect(p, 10 * P, PROT_READ | PROT_WRITE) == 0 && p[P] == 'b' && p[9 * P] == 'a' && p[3 * P] == 0);
-	FAILS(EINVAL, mprotect(p + 1, P, PROT_READ));
+	FAILS(EINVAL, syscall(SYS_mprotect, p + 1, P, PROT_READ)); // musl's own rounds
 	CHECK(munmap(p, 10 * P) == 0);
 	FAILS(ENOMEM, mprotect(p, P, PROT_READ));
 

@@ -120,6 +120,7 @@ int main(int argc, char **argv)
 	CHECK(fseek(f, 0, SEEK_END) == 0 && ftell(f) > 10 && fclose(f) == 0);
 	f = fopen("stdio", "a");
 	CHECK(f && fputs("more\n", f) >= 0 && fclose(f) == 0);
+	mkdir("/tmp", 01777);
 	FILE *tmp = tmpfile();
 	CHECK(tmp && fputs("x", tmp) >= 0 && fclose(tmp) == 0);
 	CHECK(setlocale(LC_ALL, "C.UTF-8") != 0);

@@ -147,7 +147,7 @@ int main(void)
 	FAILS(EISDIR, read(fd, b, 10));
 	CHECK(fchdir(fd) == 0 && getcwd(b, sizeof b) && !strcmp(strrchr(b, '/'), "/many"));
 	CHECK(fstatat(fd, "..", &st, 0) == 0 && chdir("..") == 0 && st.st_ino == ino("."));
-	FAILS(ERANGE, getcwd(b, 2) ? 0 : -1);
+	FAILS(ERANGE, getcwd(b, 1) ? 0 : -1);
 	touch("notdir");
 	int nd = open("notdir", O_RDONLY);
 	FAILS(ENOTDIR, openat(nd, "x", O_RDONLY));
@@ -156,7 +156,7 @@ int main(void)
 	CHECK(fstatat(nd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == ino("notdir"));
 	FAILS(ENOENT, fstatat(nd, "", &st, 0));
 	FAILS(EFAULT, stat((char *)8, &st));
-	FAILS(EFAULT, stat("g", (struct stat *)8));
+	FAILS(EFAULT, syscall(SYS_newfstatat, AT_FDCWD, "g", 8, 0)); // musl's own stat writes the struct itself
 
 	// A removed working directory.
 	CHECK(mkdir("gone", 0755) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
@@ -185,7 +185,10 @@ int main(void)
 	FAILS(EACCES, access("notdir", X_OK));
 	FAILS(ENOENT, access("none", F_OK));
 	CHECK(chmod("notdir", 0) == 0 && stat("notdir", &st) == 0 && (st.st_mode & 07777) == 0);
-	struct statx sx;
-	CHECK(statx(AT_FDCWD, "g", 0, STATX_BASIC_STATS, &sx) == 0 && sx.stx_ino == ino("g"));
+	static char sx[256]; // not every libc has struct statx: inode number at offset 32
+	unsigned long sx_ino;
+	CHECK(syscall(SYS_statx, AT_FDCWD, "g", 0, 0x7ff, sx) == 0);
+	memcpy(&sx_ino, sx + 32, sizeof sx_ino);
+	CHECK(sx_ino == ino("g"));
 	return check_done();
 }
