@@ -48,6 +48,19 @@ type caller struct {
 	names []abi.Addr
 	iov   abi.Addr
 	buf   abi.Addr
+	// flocks are 16 locks.
+	flocks abi.Addr
+}
+
+var fuzzControls = []uint64{
+	abi.F_DUPFD, abi.F_GETFD, abi.F_SETFD, abi.F_GETFL, abi.F_SETFL, abi.F_GETLK, abi.F_SETLK, abi.F_SETLKW, abi.F_SETOWN,
+	abi.F_GETOWN, abi.F_SETSIG, abi.F_GETSIG, abi.F_OFD_GETLK, abi.F_OFD_SETLK, abi.F_OFD_SETLKW, abi.F_SETLEASE, abi.F_GETLEASE,
+	abi.F_DUPFD_CLOEXEC, abi.F_SETPIPE_SZ, abi.F_GETPIPE_SZ, abi.F_ADD_SEALS, 77,
+}
+
+var fuzzIoctls = []uint64{
+	abi.FIOCLEX, abi.FIONCLEX, abi.FIONBIO, abi.FIOASYNC, abi.FIOQSIZE, abi.FIONREAD, abi.TCGETS, abi.TCSETS, abi.TIOCGWINSZ,
+	abi.TIOCSWINSZ, abi.TIOCGPGRP, abi.TIOCSPGRP, abi.TIOCOUTQ, abi.FS_IOC_GETFLAGS, abi.FICLONE, 1,
 }
 
 func newCaller(w *ioWorld, from random) *caller {
@@ -67,6 +80,11 @@ func newCaller(w *ioWorld, from random) *caller {
 		v.Encode(iov[i*abi.IovecSize:])
 	}
 	c.iov = a
+	locks, a := w.mem.alloc(16 * abi.FlockSize)
+	for i := range 16 {
+		(&abi.Flock{Type: int16(i % 3), Whence: int16(i / 7), Start: int64(i * 5), Len: int64(i * 3 % 11)}).Encode(locks[i*abi.FlockSize:])
+	}
+	c.flocks = a
 	w.mem.next = testMemorySize // what the test itself allocates from now on must not overwrite these
 	return c
 }
@@ -115,9 +133,24 @@ func (c *caller) call() {
 			a[0], a[1] = 1<<64-100, uint64(c.names[c.from.next()%uint64(len(c.names))])
 			a[2] &= abi.O_ACCMODE | abi.O_CREAT | abi.O_APPEND | abi.O_TRUNC | abi.O_NONBLOCK | abi.O_PATH | abi.O_DIRECTORY
 		}
+	case abi.CallFdClose, abi.CallProcChroot:
+		if c.from.next()%8 != 0 {
+			return
+		}
 	case abi.CallFdControl:
+		a[0] %= 16
+		a[1] = fuzzControls[c.from.next()%uint64(len(fuzzControls))]
 		if c.from.next()%2 == 0 {
-			a[1] %= 40
+			a[2] = uint64(c.flocks) + c.from.next()%16*abi.FlockSize
+		}
+	case abi.CallFdIoctl:
+		a[0] %= 16
+		a[1] = fuzzIoctls[c.from.next()%uint64(len(fuzzIoctls))]
+	case abi.CallFileCopy, abi.CallFileSend, abi.CallFileLock, abi.CallFileRead, abi.CallFileWrite, abi.CallFilePread, abi.CallFilePwrite:
+		if c.from.next()%2 == 0 {
+			a[0] %= 16
+			a[1] = uint64(c.buf) + c.from.next()*8
+			a[2] %= 70000
 		}
 	}
 	r := c.dispatch(nr, &a)
@@ -178,7 +211,7 @@ func (w *ioWorld) leaks(others ...*ioWorld) {
 func FuzzFileCalls(f *testing.F) {
 	f.Add([]byte("\x10\x00\x20\x80\x05"))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		w := newIOWorld(t, Config{})
+		w := newIOWorld(t, Config{Terminal: [3]bool{len(p)%2 == 0, true, true}})
 		w.populate()
 		fuzzed(w, &bytesRandom{p}, 1<<20)
 		w.leaks()
@@ -191,7 +224,7 @@ func TestFileCallsRandom(t *testing.T) {
 		calls = 2000
 	}
 	for seed := range uint64(8) {
-		w := newIOWorld(t, Config{})
+		w := newIOWorld(t, Config{Terminal: [3]bool{seed%2 == 0, seed%4 < 2, false}})
 		w.populate()
 		fuzzed(w, seedRandom{rand.New(rand.NewPCG(seed, 1))}, calls)
 		w.leaks()
