@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"pinhole/shim/debsrc"
+	"pinhole/shim/lockfile"
 )
 
 // Options say where and how to build.
@@ -86,6 +87,11 @@ func Build(ctx context.Context, o Options) error {
 		}
 		*p = abs
 	}
+	unlock, err := lockfile.Lock(filepath.Join(o.Out, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	fetch := &debsrc.Fetcher{Dir: filepath.Join(o.Work, "debsrc"), Progress: func(what string) { o.Progress(what, 0, 0) }}
 	var errs *multierror.Error
 	for i, a := range apps {

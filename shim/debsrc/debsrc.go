@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"pinhole/shim/lockfile"
 )
 
 // Fetcher fetches source packages into a folder. Its methods may be called concurrently, also by
@@ -44,10 +46,7 @@ func (f *Fetcher) Fetch(ctx context.Context, name string) (dir, version string, 
 			err = fmt.Errorf("source package %s: %w", name, err)
 		}
 	}()
-	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
-		return "", "", err
-	}
-	unlock, err := lock(filepath.Join(f.Dir, "lock"))
+	unlock, err := lockfile.Lock(filepath.Join(f.Dir, "lock"))
 	if err != nil {
 		return "", "", err
 	}

@@ -24,6 +24,7 @@ import (
 
 	"pinhole/shim/debsrc"
 	"pinhole/shim/include"
+	"pinhole/shim/lockfile"
 	"pinhole/shim/nosyscall"
 )
 
@@ -125,6 +126,11 @@ func (b *builder) build(ctx context.Context) error {
 			return err
 		}
 	}
+	unlock, err := lockfile.Lock(filepath.Join(b.Work, "libc.lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	fetch := debsrc.Fetcher{Dir: filepath.Join(b.Work, "debsrc"), Progress: func(what string) { b.Progress(what, 0, 0) }}
 	upstream, version, err := fetch.Fetch(ctx, "musl")
 	if err != nil {

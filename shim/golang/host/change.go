@@ -91,6 +91,24 @@ var calls = []struct{ name, body, guard string }{
 	{name: "raise", guard: ifLocked("")},
 	{name: "raiseproc", guard: ifLocked("")},
 	{name: "tgkill", guard: ifLocked("")},
+	// The status with seccomp.ExitMark, which the lock asks for.
+	{name: "exit", body: `TEXT runtime·exit(SB),NOSPLIT,$0-4
+	MOVL	code+0(FP), DI
+	ANDL	$0xff, DI
+	ORL	$0x50480000, DI
+	MOVL	$231, AX
+	SYSCALL
+	RET
+`},
+	{name: "exitThread", body: `TEXT runtime·exitThread(SB),NOSPLIT,$0-8
+	MOVQ	wait+0(FP), AX
+	MOVL	$0, (AX)
+	MOVL	$0x50480000, DI
+	MOVL	$60, AX
+	SYSCALL
+	INT	$3
+	JMP	0(PC)
+`},
 	// ENOSYS: the runtime reports that it cannot make a thread. The pool was too small.
 	{name: "clone", guard: ifLocked("\tMOVL\t$-38, ret+40(FP)\n")},
 }
