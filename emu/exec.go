@@ -31,6 +31,9 @@ type program struct {
 	argv   []string
 	env    []string
 	interp *program // its dynamic linker, if it has one
+
+	file  *mappedFile // between look and forget
+	views []*fileView // of each segment; nil once shown
 }
 
 func (p *program) close() {
@@ -43,7 +46,7 @@ func (p *program) close() {
 func (p *program) read(b []byte, off int64) (int, abi.Errno) {
 	done := 0
 	for done < len(b) {
-		n, errno := p.dentry.Node().Read(off+int64(done), len(b)-done, &memDest{b[done:]})
+		n, errno := p.dentry.Node().Read(off+int64(done), len(b)-done, &bytesDest{b[done:]})
 		if errno != 0 || n == 0 {
 			return done, errno
 		}
@@ -263,6 +266,16 @@ func (p *Process) load(prog *program) (*Task, error) {
 // mapProgram maps stack, program and dynamic linker.
 func (p *Process) mapProgram(prog *program, random1, random2 uint64) (*loaded, error) {
 	s := p.mem
+	if err := prog.look(s); err != nil {
+		return nil, err
+	}
+	defer prog.forget(s)
+	if prog.interp != nil {
+		if err := prog.interp.look(s); err != nil {
+			return nil, fmt.Errorf("dynamic linker: %w", err)
+		}
+		defer prog.interp.forget(s)
+	}
 	s.lock()
 	defer s.unlock()
 	stack, errno := s.mapStack(prog.image.execStack, random1, p)
@@ -354,28 +367,58 @@ func (s *space) loadImage(prog *program, at abi.Addr) (bias uint64, err error) {
 		}
 		return 0, fmt.Errorf("%w: it takes %d bytes of address space", ErrNotExecutable, span)
 	}
-	prog.dentry.Ref()
-	prog.dentry.Node().Ref()
-	f := &mappedFile{dentry: prog.dentry, node: prog.dentry.Node(), refs: 1}
-	defer s.letGo(f)
 	for i := range e.segments {
-		if errno := s.loadSegment(&e.segments[i], bias, f); errno != 0 {
+		if errno := s.loadSegment(&e.segments[i], bias, prog.file, prog.views[i]); errno != 0 {
 			return 0, fmt.Errorf("%w: segment at %#x: %w", ErrNotExecutable, e.segments[i].vaddr, errno)
 		}
+		prog.views[i] = nil
 	}
 	return bias, nil
 }
 
+// look finds out where the content of the program's segments is, before the space is locked.
+func (p *program) look(s *space) error {
+	p.file = s.k.mapped(p.dentry)
+	p.views = make([]*fileView, len(p.image.segments))
+	for i := range p.views {
+		g := &p.image.segments[i]
+		if g.filesz == 0 {
+			continue
+		}
+		off := pageDown(g.off)
+		w, errno := p.file.view(off, uint64(pageUp(g.off+int64(g.filesz))-off))
+		if errno != 0 {
+			p.forget(s)
+			return fmt.Errorf("%w: segment at %#x: %w", ErrNotExecutable, g.vaddr, errno)
+		}
+		p.views[i] = w
+	}
+	return nil
+}
+
+// forget lets go of what look has found and nothing has come to show.
+func (p *program) forget(s *space) {
+	for _, w := range p.views {
+		if w != nil {
+			w.drop(s.k)
+		}
+	}
+	p.views = nil
+	s.lock()
+	s.letGo(p.file)
+	s.unlock()
+}
+
 // loadSegment maps one segment: its pages of the file, and zero pages for the rest. Locked.
-func (s *space) loadSegment(g *elfSegment, bias uint64, f *mappedFile) abi.Errno {
+func (s *space) loadSegment(g *elfSegment, bias uint64, f *mappedFile, w *fileView) abi.Errno {
 	start := abi.Addr(g.vaddr + bias)
 	lo, end := pageDown(start), pageUp(start+abi.Addr(g.memsz))
 	fileEnd := start + abi.Addr(g.filesz)
 	if g.filesz == 0 {
 		fileEnd = lo
 	}
-	if n := uint64(pageUp(fileEnd) - lo); n > 0 {
-		if errno := s.mapFile(lo, n, g.prot, 0, f, pageDown(g.off)); errno != 0 {
+	if w != nil {
+		if errno := s.mapFile(lo, uint64(pageUp(fileEnd)-lo), g.prot, f, w); errno != 0 {
 			return errno
 		}
 	}

@@ -71,6 +71,7 @@ func (t *Task) fileTruncate(fd int32, n int64) (uint64, abi.Errno) {
 	if errno := t.mayGrow(d, uint64(n)); errno != 0 {
 		return 0, errno
 	}
+	defer t.kernel.truncated()
 	return 0, t.setOpen(d, &vfs.SetAttr{Mask: vfs.SetSize, Size: n})
 }
 

@@ -55,8 +55,10 @@ type Kernel struct {
 	// anywhere, Go's runtime would take the sandbox for a deadlocked program and end it.
 	keepalive *time.Timer
 
-	commit commitment
-	ram    *ramPool
+	commit  commitment
+	ram     *ramPool
+	shares  shares
+	revokes atomic.Uint64 // calls of Revoke so far
 
 	mu       sync.Mutex
 	procs    map[int32]*Process

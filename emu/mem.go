@@ -61,20 +61,26 @@ func (t *Task) memMap(addr abi.Addr, n uint64, prot, flags uint32, fd int32, off
 			return 0, errno
 		}
 	}
-	a, errno := t.proc.mem.mmap(t, addr, len, p, flags, f, off)
+	if f == nil {
+		s := t.proc.mem
+		s.lock()
+		defer s.unlock()
+		a, errno := s.place(t, addr, len, flags)
+		if errno == 0 {
+			var vf vmaFlags
+			if shared {
+				vf |= vmaShared
+			}
+			errno = s.mapAnon(a, len, p, vf, flags&(abi.MAP_POPULATE|abi.MAP_LOCKED) != 0)
+		}
+		return uint64(a), errno
+	}
+	a, errno := t.proc.mem.mmapFile(t, addr, len, p, flags, f, off)
 	return uint64(a), errno
 }
 
-// mmap finds a place and maps n bytes of f from off, or zero pages if f is nil; it takes over
-// the reference to f.
-func (s *space) mmap(t *Task, addr abi.Addr, n uint64, prot uint8, flags uint32, f *mappedFile, off int64) (abi.Addr, abi.Errno) {
-	s.lock()
-	defer s.unlock()
-	if f != nil {
-		// While this call holds it, the file does not go away with a mapping that fails half-way.
-		f.refs++
-		defer s.letGo(f)
-	}
+// place finds where n bytes are to be mapped. Locked.
+func (s *space) place(t *Task, addr abi.Addr, n uint64, flags uint32) (abi.Addr, abi.Errno) {
 	switch {
 	case flags&abi.MAP_FIXED_NOREPLACE != 0:
 		if !s.inside(addr, n) {
@@ -96,14 +102,31 @@ func (s *space) mmap(t *Task, addr abi.Addr, n uint64, prot uint8, flags uint32,
 	if s.mapped+n > t.proc.limit(abi.RLIMIT_AS) {
 		return 0, abi.ENOMEM
 	}
-	var vf vmaFlags
-	if flags&abi.MAP_TYPE != abi.MAP_PRIVATE {
-		vf |= vmaShared
+	return addr, 0
+}
+
+// mmapFile maps n bytes of f from off, and takes over the reference to f.
+func (s *space) mmapFile(t *Task, addr abi.Addr, n uint64, prot uint8, flags uint32, f *mappedFile, off int64) (abi.Addr, abi.Errno) {
+	for {
+		w, errno := f.view(off, n)
+		s.lock()
+		if errno == 0 && w.stale(s.k) {
+			w.drop(s.k)
+			s.unlock()
+			continue
+		}
+		var a abi.Addr
+		if errno == 0 {
+			if a, errno = s.place(t, addr, n, flags); errno == 0 {
+				errno = s.mapFile(a, n, prot, f, w)
+			} else {
+				w.drop(s.k)
+			}
+		}
+		s.letGo(f)
+		s.unlock()
+		return a, errno
 	}
-	if f == nil {
-		return addr, s.mapAnon(addr, n, prot, vf, flags&(abi.MAP_POPULATE|abi.MAP_LOCKED) != 0)
-	}
-	return addr, s.mapFile(addr, n, prot, vf, f, off)
 }
 
 // letGo gives back the reference to f that a call held. Locked.
@@ -168,9 +191,14 @@ func (t *Task) memRemap(addr abi.Addr, old, new uint64, flags uint32, to abi.Add
 	if fixed && to < hi && addr < to+abi.Addr(new) {
 		return 0, abi.EINVAL
 	}
+	g, errno := s.growth(addr, old, new)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer g.drop(s)
 	s.lock()
 	if !fixed {
-		a, errno := s.resize(t, addr, old, new)
+		a, errno := s.resize(t, addr, old, new, g)
 		if errno != abi.ENOMEM || flags&abi.MREMAP_MAYMOVE == 0 {
 			s.unlock()
 			return uint64(a), errno
@@ -185,12 +213,12 @@ func (t *Task) memRemap(addr abi.Addr, old, new uint64, flags uint32, to abi.Add
 		s.lock()
 	}
 	defer s.unlock()
-	a, errno := s.relocate(t, addr, old, new, to, fixed)
+	a, errno := s.relocate(t, addr, old, new, to, fixed, g)
 	return uint64(a), errno
 }
 
 // resize changes the length of a mapping where it is. ENOMEM: it would have to move. Locked.
-func (s *space) resize(t *Task, addr abi.Addr, old, new uint64) (abi.Addr, abi.Errno) {
+func (s *space) resize(t *Task, addr abi.Addr, old, new uint64, g *growth) (abi.Addr, abi.Errno) {
 	end := addr + abi.Addr(old)
 	f, ok := s.uniform(addr, end)
 	switch {
@@ -203,11 +231,11 @@ func (s *space) resize(t *Task, addr abi.Addr, old, new uint64) (abi.Addr, abi.E
 	case s.mapped+(new-old) > t.proc.limit(abi.RLIMIT_AS):
 		return 0, abi.ENOMEM
 	}
-	return addr, s.growInPlace(f, end, new-old)
+	return addr, s.growInPlace(f, end, new-old, g)
 }
 
 // relocate moves a mapping, and changes its length on the way. Locked; nobody else runs in the space.
-func (s *space) relocate(t *Task, addr abi.Addr, old, new uint64, to abi.Addr, fixed bool) (abi.Addr, abi.Errno) {
+func (s *space) relocate(t *Task, addr abi.Addr, old, new uint64, to abi.Addr, fixed bool, g *growth) (abi.Addr, abi.Errno) {
 	end := addr + abi.Addr(old)
 	f, ok := s.uniform(addr, end)
 	if !ok {
@@ -236,7 +264,7 @@ func (s *space) relocate(t *Task, addr abi.Addr, old, new uint64, to abi.Addr, f
 		}
 	}
 	if new > old {
-		if errno := s.extend(f, to+abi.Addr(old), new-old); errno != 0 {
+		if errno := s.extend(f, end, to+abi.Addr(old), new-old, g); errno != 0 {
 			return 0, errno
 		}
 	}

@@ -117,6 +117,9 @@ func (t *Task) openAt(at int32, path string, flags, mode uint32) (*description, 
 	if errno != 0 {
 		return nil, errno
 	}
+	if flags&abi.O_TRUNC != 0 {
+		t.kernel.truncated()
+	}
 	return t.openDentry(dentry, flags)
 }
 

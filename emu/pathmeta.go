@@ -227,6 +227,7 @@ func (t *Task) pathTruncate(pathAddr abi.Addr, n int64) (uint64, abi.Errno) {
 			return 0, abi.EFBIG
 		}
 	}
+	defer t.kernel.truncated()
 	return 0, t.kernel.ns.Truncate(c, nil, path, n)
 }
 

@@ -12,11 +12,18 @@ const alwaysReady = abi.POLLIN | abi.POLLOUT | abi.POLLRDNORM | abi.POLLWRNORM
 type regularFile struct{}
 
 func (regularFile) read(t *Task, d *description, off int64, n int, dst vfs.Dest) (int, abi.Errno) {
+	if t.kernel.shares.n.Load() != 0 {
+		t.kernel.beforeRead(d.node, off, n)
+	}
 	return d.node.Read(off, n, dst)
 }
 
 func (regularFile) write(t *Task, d *description, off int64, n int, src vfs.Source) (int, int64, abi.Errno) {
-	return d.node.Write(off, n, src)
+	done, end, errno := d.node.Write(off, n, src)
+	if t.kernel.shares.n.Load() != 0 {
+		t.kernel.afterWrite(d.node, end, done)
+	}
+	return done, end, errno
 }
 
 func (regularFile) ready(*description) uint32 { return alwaysReady }

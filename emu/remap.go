@@ -27,21 +27,66 @@ func (s *space) uniform(lo, hi abi.Addr) (vma, bool) {
 	return f, true
 }
 
+// growth is what a longer mapping of a file shows in its new part.
+type growth struct {
+	file *mappedFile // with a reference; nil: no file
+	view *fileView
+}
+
+// growth looks at the file that is mapped at [addr, addr+old), if there is one and the mapping is to become longer.
+func (s *space) growth(addr abi.Addr, old, new uint64) (*growth, abi.Errno) {
+	g := &growth{}
+	if new <= old {
+		return g, 0
+	}
+	s.lock()
+	v := s.set.find(addr)
+	if v == nil || v.file == nil {
+		s.unlock()
+		return g, 0
+	}
+	g.file = v.file
+	g.file.refs++
+	off := v.fileOff + int64(addr-v.start) + int64(old)
+	s.unlock()
+	var errno abi.Errno
+	if g.view, errno = g.file.view(off, new-old); errno != 0 {
+		g.drop(s)
+		return nil, errno
+	}
+	return g, 0
+}
+
+// drop lets go of what has not been mapped.
+func (g *growth) drop(s *space) {
+	if g.view != nil {
+		g.view.drop(s.k)
+	}
+	if g.file != nil {
+		s.lock()
+		s.letGo(g.file)
+		s.unlock()
+	}
+}
+
 // growInPlace makes the mapping f, which ends at end, longer by n bytes, if nothing is in the
 // way. Locked.
-func (s *space) growInPlace(f vma, end abi.Addr, n uint64) abi.Errno {
+func (s *space) growInPlace(f vma, end abi.Addr, n uint64, g *growth) abi.Errno {
 	if !s.inside(end, n) || !s.set.free(end, end+abi.Addr(n)) {
 		return abi.ENOMEM
 	}
-	return s.extend(f, end, n)
+	return s.extend(f, end, end, n, g)
 }
 
-// extend maps n bytes at end that go on where the mapping f ends. Locked.
-func (s *space) extend(f vma, end abi.Addr, n uint64) abi.Errno {
+// extend maps n bytes at at that go on where the mapping f, which ends at end, does. Locked.
+func (s *space) extend(f vma, end, at abi.Addr, n uint64, g *growth) abi.Errno {
 	if f.file == nil {
-		return s.mapAnon(end, n, f.prot, f.flags&vmaShared, false)
+		return s.mapAnon(at, n, f.prot, f.flags&vmaShared, false)
 	}
-	return s.mapFile(end, n, f.prot, f.flags&vmaShared, f.file, f.fileOff+int64(end-f.start))
+	if g.file != f.file || g.view.off != f.fileOff+int64(end-f.start) || g.view.stale(s.k) {
+		return abi.EAGAIN // another thread has changed it since
+	}
+	return s.mapFile(at, n, f.prot, f.file, g.view)
 }
 
 // moveTo moves what is mapped at [lo, hi) to to, where nothing is, and leaves a hole. Pages

@@ -168,8 +168,11 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 		return true
 	}
 	if back == BackNone {
-		info.Signo, info.Code = abi.SIGBUS, abi.BUS_ADRERR
-		return true
+		if !s.refill(info.Addr) {
+			info.Signo, info.Code = abi.SIGBUS, abi.BUS_ADRERR
+			return true
+		}
+		return false
 	}
 	// The access is allowed: another thread has changed the mapping since. If it fails again,
 	// there is more to it.

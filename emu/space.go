@@ -6,7 +6,6 @@ import (
 
 	"pinhole/abi"
 	"pinhole/emu/guest"
-	"pinhole/fs/vfs"
 )
 
 // Limits on the number of a process's mappings. Between any two that have something behind them
@@ -36,14 +35,6 @@ type space struct {
 	dead      []*mappedFile // without mappings, to be let go of once mu is free
 }
 
-// mappedFile is the file behind a mapping.
-type mappedFile struct {
-	dentry   *vfs.Dentry // a reference, for the name; may be nil
-	node     vfs.Node    // a reference, so that its blocks stay its own
-	writable bool        // a shared mapping may be made writable
-	refs     int         // mappings; guarded by space.mu
-}
-
 func newSpace(k *Kernel) *space {
 	s := &space{k: k}
 	s.lo, s.hi = k.m.Area()
@@ -62,13 +53,6 @@ func (s *space) unlock() {
 	s.mu.Unlock()
 	for _, f := range dead {
 		f.release()
-	}
-}
-
-func (f *mappedFile) release() {
-	f.node.Unref()
-	if f.dentry != nil {
-		f.dentry.Unref()
 	}
 }
 
@@ -404,7 +388,7 @@ func (s *space) discardPart(v *vma, lo, hi abi.Addr) abi.Errno {
 	w.advance(lo)
 	w.end = hi
 	if w.file != nil && w.back == BackRAM {
-		return s.reload(w)
+		return s.recopy(w)
 	}
 	old := ramExtent{w.off, int64(w.len())}
 	wasRAM := w.back == BackRAM

@@ -1,0 +1,400 @@
+package emu
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// A shared mapping of a file shows what reads of the file show, and stores to it are what reads and other mappings
+// see. As long as nobody may write through a mapping, pages of the image serve for it. Once
+// somebody may, the file's mapped pages get copies in the RAM, which all mappings show from then on;
+// reads and writes of the file go by way of keeping the two alike: see beforeRead and afterWrite.
+
+// shares are the files with shared mappings.
+type shares struct {
+	n     atomic.Int32 // len(files), readable without the lock
+	mu    sync.Mutex
+	files map[vfs.Node]*sharedFile
+}
+
+// sharedFile is a file with shared mappings.
+//
+// Lock order: shares.mu, mu, then the locks of the node. No space is locked with mu held.
+type sharedFile struct {
+	k     *Kernel
+	node  vfs.Node // held by the mappings
+	users int      // mappedFiles; guarded by shares.mu
+
+	mu    sync.Mutex
+	ram   bool // pages have copies
+	pages map[int64]sharedPage
+}
+
+// sharedPage is the copy of a page.
+type sharedPage struct {
+	at  int64  // in the RAM
+	sum uint64 // of the content that the file has: if the copy's differs, it was stored to
+}
+
+var pageSeed = maphash.MakeSeed()
+
+// get returns the shared file of node for another mapping.
+func (s *shares) get(node vfs.Node, k *Kernel) *sharedFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.files[node]
+	if f == nil {
+		if s.files == nil {
+			s.files = make(map[vfs.Node]*sharedFile)
+		}
+		f = &sharedFile{k: k, node: node}
+		s.files[node] = f
+		s.n.Add(1)
+	}
+	f.users++
+	return f
+}
+
+// put takes back get. The last one writes what is left to be written. The node is still held.
+func (s *shares) put(f *sharedFile) {
+	s.mu.Lock()
+	f.users--
+	last := f.users == 0
+	if last {
+		delete(s.files, f.node)
+		s.n.Add(-1)
+	}
+	s.mu.Unlock()
+	if !last {
+		return
+	}
+	f.sync(0, 1<<62)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.pages {
+		f.k.ram.release(ramExtent{p.at, pageSize})
+		f.k.commit.give(pageSize)
+	}
+	f.pages = nil
+}
+
+// find returns the shared file of node, or nil.
+func (s *shares) find(node vfs.Node) *sharedFile {
+	if s.n.Load() == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files[node]
+}
+
+// inRAM tells whether the file's mapped pages have copies.
+func (f *sharedFile) inRAM() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ram
+}
+
+// toRAM makes the mapped pages have copies from now on. What was mapped before is shown anew.
+func (f *sharedFile) toRAM() {
+	f.mu.Lock()
+	was := f.ram
+	f.ram = true
+	f.mu.Unlock()
+	if !was {
+		f.k.reshow(f, 0, 1<<62)
+	}
+}
+
+// page returns the content of a copy.
+func (f *sharedFile) page(p sharedPage) []byte {
+	return f.k.m.RAM()[p.at : p.at+pageSize]
+}
+
+// view fills w with the copies of n bytes from off, which are made where there are none.
+func (f *sharedFile) view(w *fileView, off, n int64) abi.Errno {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pages == nil {
+		f.pages = make(map[int64]sharedPage)
+	}
+	for end := off + n; off < end; {
+		run := int64(0) // pages in a row without a copy
+		for off+run*pageSize < end {
+			if _, ok := f.pages[off/pageSize+run]; ok {
+				break
+			}
+			run++
+		}
+		if run > 0 {
+			if errno := f.load(off, run); errno != 0 {
+				return errno
+			}
+		}
+		p := f.pages[off/pageSize]
+		if k := len(w.parts); k > 0 && w.parts[k-1].at+w.parts[k-1].n == p.at {
+			w.parts[k-1].n += pageSize
+		} else {
+			w.parts = append(w.parts, viewPart{off: off, n: pageSize, back: BackRAM, at: p.at})
+		}
+		off += pageSize
+	}
+	return 0
+}
+
+// load makes copies of pages from off on. f.mu is held.
+func (f *sharedFile) load(off, pages int64) abi.Errno {
+	k, n := f.k, pages*pageSize
+	if !k.commit.take(uint64(n)) {
+		return abi.ENOMEM
+	}
+	exts, ok := k.ram.allocAll(n, nil)
+	if !ok {
+		k.commit.give(uint64(n))
+		return abi.ENOMEM
+	}
+	at := off
+	for _, e := range exts {
+		if errno := readInto(k.m.RAM()[e.off:e.off+e.n], f.node, at); errno != 0 {
+			for _, e := range exts {
+				k.ram.release(e)
+			}
+			k.commit.give(uint64(n))
+			return errno
+		}
+		at += e.n
+	}
+	for _, e := range exts {
+		for o := e.off; o < e.off+e.n; o += pageSize {
+			p := sharedPage{at: o}
+			p.sum = maphash.Bytes(pageSeed, f.page(p))
+			f.pages[off/pageSize] = p
+			off += pageSize
+		}
+	}
+	return 0
+}
+
+// sync writes to the file what was stored to the copies of its bytes [lo, hi). What lies behind its end
+// is not written. The first error is returned, the rest is tried all the same.
+func (f *sharedFile) sync(lo, hi int64) (first abi.Errno) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.pages) == 0 {
+		return 0
+	}
+	var a vfs.Attr
+	if errno := f.node.Attr(&a); errno != 0 {
+		return errno
+	}
+	var buf [pageSize]byte
+	for _, i := range f.indices(lo, hi) {
+		p := f.pages[i]
+		copy(buf[:], f.page(p)) // it may be stored to meanwhile
+		sum := maphash.Bytes(pageSeed, buf[:])
+		off := i * pageSize
+		if sum == p.sum || off >= a.Size {
+			continue
+		}
+		b := buf[:min(pageSize, a.Size-off)]
+		n, _, errno := f.node.Write(off, len(b), &bytesSource{b})
+		if errno == 0 && n < len(b) {
+			errno = abi.EIO
+		}
+		if errno != 0 {
+			if first == 0 {
+				first = errno
+			}
+			continue
+		}
+		p.sum = sum
+		f.pages[i] = p
+	}
+	return first
+}
+
+// indices returns the pages that have copies and bytes in [lo, hi), in order. f.mu is held.
+func (f *sharedFile) indices(lo, hi int64) []int64 {
+	var list []int64
+	lo, hi = lo/pageSize, (hi-1)/pageSize
+	if hi-lo < int64(len(f.pages)) {
+		for i := lo; i <= hi; i++ {
+			if _, ok := f.pages[i]; ok {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+	for i := range f.pages {
+		if i >= lo && i <= hi {
+			list = append(list, i)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// refresh takes over into the copies what was written to the bytes [lo, hi) of the file.
+func (f *sharedFile) refresh(lo, hi int64) abi.Errno {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var buf [pageSize]byte
+	for _, i := range f.indices(lo, hi) {
+		off := i * pageSize
+		clear(buf[:])
+		if errno := readInto(buf[:], f.node, off); errno != 0 {
+			return errno
+		}
+		p := f.pages[i]
+		from, to := max(lo, off)-off, min(hi, off+pageSize)-off
+		copy(f.page(p)[from:to], buf[from:to])
+		p.sum = maphash.Bytes(pageSeed, buf[:])
+		f.pages[i] = p
+	}
+	return 0
+}
+
+// beforeRead makes the file's bytes [off, off+n) what its shared mappings show.
+func (k *Kernel) beforeRead(node vfs.Node, off int64, n int) {
+	if f := k.shares.find(node); f != nil && off >= 0 {
+		f.sync(off, off+int64(n))
+	}
+}
+
+// afterWrite makes shared mappings show what was written to the file: the n bytes before end, or what it
+// has lost or got by a change of its size.
+func (k *Kernel) afterWrite(node vfs.Node, end int64, n int) {
+	f := k.shares.find(node)
+	if f == nil || n <= 0 {
+		return
+	}
+	lo, hi := end-int64(n), end
+	if f.inRAM() {
+		f.refresh(lo, hi)
+	} else {
+		k.reshow(f, lo, hi)
+	}
+}
+
+// truncated makes shared mappings follow a file that has become shorter, whichever it was: what lay behind its new
+// end is zero if it grows again.
+func (k *Kernel) truncated() {
+	s := &k.shares
+	if s.n.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	files := make([]*sharedFile, 0, len(s.files))
+	for _, f := range s.files {
+		f.users++
+		files = append(files, f)
+	}
+	s.mu.Unlock()
+	for _, f := range files {
+		var a vfs.Attr
+		if f.node.Attr(&a) == 0 {
+			f.refresh(a.Size, 1<<62)
+		}
+		s.put(f)
+	}
+}
+
+// reshow maps the pages of the file's bytes [lo, hi) anew, wherever they are mapped from the image.
+func (k *Kernel) reshow(f *sharedFile, lo, hi int64) {
+	lo, hi = pageDown(lo), pageUp(hi)
+	for _, p := range k.processes() {
+		p.mem.reshow(f, lo, hi)
+	}
+}
+
+func (s *space) reshow(f *sharedFile, lo, hi int64) {
+	s.lock()
+	var found []vma
+	for p := s.set.seek(0); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil {
+			break
+		}
+		if v.file != nil && v.file.shared == f && v.back != BackRAM && v.fileOff < hi && v.fileOff+int64(v.len()) > lo {
+			w := *v
+			w.end = min(w.end, w.start+abi.Addr(hi-w.fileOff))
+			if lo > w.fileOff {
+				w.advance(w.start + abi.Addr(lo-w.fileOff))
+			}
+			w.file.refs++
+			found = append(found, w)
+		}
+	}
+	s.unlock()
+	for _, v := range found {
+		w, errno := v.file.view(v.fileOff, v.len())
+		s.lock()
+		// Unless it was unmapped or remapped meanwhile; what cannot be shown now is looked for by the fault of its next access.
+		if now := s.set.find(v.start); now != nil && now.file == v.file && now.end >= v.end &&
+			now.fileOff+int64(v.start-now.start) == v.fileOff {
+			none := *now
+			none.advance(v.start)
+			none.end = v.end
+			none.back, none.off, none.origin = BackNone, 0, 0
+			if errno != 0 || w.stale(s.k) {
+				if s.host(&none, false) == 0 {
+					s.exchange(none)
+				}
+			} else {
+				s.exchange(none)
+				if s.show(none, w) == 0 {
+					w = nil
+				}
+			}
+		}
+		if w != nil {
+			w.drop(s.k)
+		}
+		s.letGo(v.file)
+		s.unlock()
+	}
+}
+
+// sync writes what shared mappings of files in [lo, hi) have changed to the files; with wait set
+// also from there to stable storage.
+func (s *space) sync(lo, hi abi.Addr, wait bool) abi.Errno {
+	s.lock()
+	whole := s.whole(lo, hi)
+	var found []vma
+	for p := s.set.seek(lo); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start >= hi {
+			break
+		}
+		if v.sharesFile() {
+			w := *v
+			w.advance(max(w.start, lo))
+			w.end = min(w.end, hi)
+			w.file.refs++
+			found = append(found, w)
+		}
+	}
+	s.unlock()
+	var first abi.Errno
+	for _, v := range found {
+		errno := v.file.shared.sync(v.fileOff, v.fileOff+int64(v.len()))
+		if errno == 0 && wait {
+			errno = v.file.node.Sync(true)
+		}
+		if first == 0 {
+			first = errno
+		}
+		s.lock()
+		s.letGo(v.file)
+		s.unlock()
+	}
+	if !whole {
+		return abi.ENOMEM
+	}
+	return first
+}
