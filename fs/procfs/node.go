@@ -197,7 +197,7 @@ func (n *node) member(id int32) (key, bool) {
 		}
 	case listLinks, listInfo:
 		if _, ok := kernel.Descriptor(pid, id); ok && id < 1<<31-1 {
-			k := key{pid: pid, fd: id + 1}
+			k := key{pid: pid, tid: n.key.tid, fd: id + 1}
 			if n.key.dir.list == listInfo {
 				k.fd = -k.fd
 			}
