@@ -19,6 +19,8 @@ type Options struct {
 	// Without is what the file system does not have: "xattr", "holes", "seekhole",
 	// "fallocate", "punch", "zero"; or "limit", if it does not get full within a gigabyte.
 	Without []string
+	// Skip names cases that do not fit the file system, with the reason.
+	Skip map[string]string
 	// Remount unmounts a file system, of which no node is in use, and mounts it again. It may be nil.
 	Remount func(t testing.TB, fs vfs.FileSystem) vfs.FileSystem
 }
@@ -42,6 +44,9 @@ func (o *Options) Mount(t testing.TB) (*vfs.Namespace, System) {
 func Run(t *testing.T, o Options) {
 	for _, c := range Cases() {
 		t.Run(c.Name, func(t *testing.T) {
+			if why := o.Skip[c.Name]; why != "" {
+				t.Skip(why)
+			}
 			for _, f := range c.Needs {
 				if slices.Contains(o.Without, f) {
 					t.Skip("the file system has no " + f)
