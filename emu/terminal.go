@@ -67,7 +67,7 @@ func (t *Task) terminalIoctl(cmd uint32, arg abi.Addr) (uint64, abi.Errno) {
 		return 0, 0
 	case abi.TIOCGPGRP, abi.TIOCGSID:
 		// Every process of the sandbox is in the foreground.
-		return 0, t.putInt(arg, t.proc.pid)
+		return 0, t.putInt(arg, t.proc.group())
 	case abi.TIOCOUTQ:
 		return 0, t.putInt(arg, 0)
 	case abi.TIOCSPGRP, abi.TIOCSCTTY, abi.TIOCNOTTY, abi.TCSBRK, abi.TCXONC, abi.TCFLSH, abi.TCSBRKP:
