@@ -54,7 +54,7 @@ func want(refusal, arch, nr uint32, a [6]uint64) uint32 {
 		}
 		ok = ok && a[2] < 8
 	case 60, 231: // exit, exit_group
-		ok = true
+		ok = a[0]>>8 == 0x504800
 	case 202: // futex
 		ok = a[1] == 128 || a[1] == 129 || a[1] == 137 || a[1] == 138 ||
 			a[1] == 384 || a[1] == 385 || a[1] == 393 || a[1] == 394

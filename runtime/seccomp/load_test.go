@@ -51,12 +51,12 @@ func lockedProcess(role string) {
 		action = Kill
 	}
 	if err := Load(action); err != nil {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 3, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|3, 0, 0)
 	}
 	if err := Prove(provenThreads); err != nil {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 4, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|4, 0, 0)
 	}
-	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|0, 0, 0)
 }
 
 func child(role string) *exec.Cmd {

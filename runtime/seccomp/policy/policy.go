@@ -22,8 +22,9 @@ import (
 )
 
 var operations = map[seccomp.Op]elastic.Operation{
-	seccomp.Equal:  elastic.Equal,
-	seccomp.AtMost: elastic.LessOrEqual,
+	seccomp.Equal:   elastic.Equal,
+	seccomp.AtMost:  elastic.LessOrEqual,
+	seccomp.AtLeast: elastic.GreaterOrEqual,
 }
 
 // Assemble turns a table into a filter program that answers what no row admits with
@@ -38,8 +39,8 @@ func Assemble(table []seccomp.Row, action elastic.Action) ([]bpf.RawInstruction,
 		return nil, fmt.Errorf("assemble the filter: %w", err)
 	}
 
-	// The first group, of the calls without conditions, also answers for all other calls:
-	// its program follows the jump table. The others follow in order.
+	// The first group also answers for all other calls: its program follows the jump table.
+	// The others follow in order.
 	var programs [][]bpf.Instruction
 	for _, g := range groups {
 		p := elastic.Policy{DefaultAction: action, Syscalls: []elastic.SyscallGroup{g.SyscallGroup}}
@@ -98,6 +99,9 @@ func group(table []seccomp.Row) ([]callGroup, error) {
 			groups = append(groups, callGroup{row.Call, elastic.SyscallGroup{Action: elastic.ActionAllow}})
 		}
 		groups[i].NamesWithCondtions = append(groups[i].NamesWithCondtions, elastic.NameWithConditions{Name: row.Call, Conditions: conds})
+	}
+	if len(groups[0].Names) == 0 {
+		return groups[1:], nil
 	}
 	for _, name := range groups[0].Names {
 		if _, ok := at[name]; ok {
