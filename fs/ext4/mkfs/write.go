@@ -10,7 +10,7 @@ import (
 
 var le = binary.LittleEndian
 
-// emit queues blocks for writing. Neighbours are joined later, by who writes.
+// emit queues blocks for writing.
 func (b *builder) emit(block int64, data []byte) {
 	b.out = append(b.out, blockdev.Vec{Off: block * b.bs, Data: data})
 }
@@ -158,9 +158,10 @@ func (b *builder) tables(lastInode int64) {
 	put(disk.BadBlocksInode, &disk.Inode{Atime: t, Ctime: t, Mtime: t, ExtraIsize: disk.ExtraIsize, Crtime: t})
 }
 
-// supers makes the superblock and descriptor table, and their copies.
+// supers makes the superblock and descriptor table, and their copies; what makes the file system
+// one, the first superblock, comes last of all.
 func (b *builder) supers() {
-	for g := range b.groups {
+	for g := b.groups - 1; g >= 0; g-- {
 		if b.super(g) == 0 {
 			continue
 		}
@@ -175,24 +176,29 @@ func (b *builder) supers() {
 		if g == 0 && b.bs == disk.SuperblockOffset {
 			b.emit(0, make([]byte, b.bs)) // the boot sector's
 		}
-		b.emit(b.first(g), block)
 		b.emit(b.first(g)+1, b.desc)
+		b.emit(b.first(g), block)
 	}
 }
 
-// write puts everything on the device: the superblock last, so that what is not finished is not
-// taken for a file system.
+// write puts everything on the device. On one that was in use, the superblock goes last, so that
+// what is not finished is not taken for a file system.
 func (b *builder) write(dev blockdev.Device) error {
+	batches := [][]blockdev.Vec{b.out}
 	if !b.o.Fresh {
 		if err := b.clear(dev); err != nil {
 			return err
 		}
+		last := len(b.out) - 1
+		batches = [][]blockdev.Vec{b.out[:last], b.out[last:]}
 	}
-	if err := dev.WriteV(b.out); err != nil {
-		return fmt.Errorf("making a file system: %w", err)
-	}
-	if err := dev.Flush(); err != nil {
-		return fmt.Errorf("making a file system: %w", err)
+	for _, batch := range batches {
+		if err := dev.WriteV(batch); err != nil {
+			return fmt.Errorf("making a file system: %w", err)
+		}
+		if err := dev.Flush(); err != nil {
+			return fmt.Errorf("making a file system: %w", err)
+		}
 	}
 	return nil
 }
