@@ -25,7 +25,7 @@ var files = []struct {
 }
 
 // lockFile is added to the runtime. Package runtime/host declares the word too, and sets it just before
-// the lock; the linker makes one of the two.
+// the lock, and package emu the function; the linker makes one of the two.
 const lockFile = "pinhole_linux_amd64.go"
 
 const lockSource = `package runtime
@@ -36,6 +36,24 @@ import _ "unsafe"
 //
 //go:linkname pinholeLocked pinhole/runtime/host.runtimeLocked
 var pinholeLocked uint32
+
+// pinholeReady is goready without waking a host thread that might take the goroutine over: it is
+// next on this one's processor, which comes free when the caller parks, or is taken by the
+// monitor thread if the caller stays in a guest.
+//
+//go:linkname pinholeReady pinhole/emu.readyHere
+var pinholeReady func(gp *g)
+
+func init() {
+	pinholeReady = func(gp *g) {
+		systemstack(func() {
+			mp := acquirem()
+			casgstatus(gp, _Gwaiting, _Grunnable)
+			runqput(mp.p.ptr(), gp, true)
+			releasem(mp)
+		})
+	}
+}
 `
 
 // ifLocked begins a function that does something else, or nothing, behind the lock. The
