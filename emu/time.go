@@ -93,11 +93,22 @@ func (k *Kernel) deadline(ns int64, clock int32, absolute bool) (int64, abi.Errn
 
 // timeNow answers time_now (clock_gettime(2)).
 func (t *Task) timeNow(clock int32, ts abi.Addr) (uint64, abi.Errno) {
-	now, errno := t.kernel.clock(clock)
+	now, errno := t.clock(clock)
 	if errno != 0 {
 		return 0, errno
 	}
 	return 0, storeTime(ts, now)
+}
+
+// tickTime is the processor time that one of a context's ticks stands for.
+const tickTime = 10_000_000
+
+// clock reads a clock, the thread's own included: its processor time is counted in ticks.
+func (t *Task) clock(id int32) (int64, abi.Errno) {
+	if id == abi.CLOCK_THREAD_CPUTIME_ID {
+		return int64(t.ctx.Ticks) * tickTime, 0
+	}
+	return t.kernel.clock(id)
 }
 
 // timeSet answers time_set (clock_settime(2)): the clocks are the host's.
@@ -113,7 +124,7 @@ func (t *Task) timeSet(clock int32, ts abi.Addr) (uint64, abi.Errno) {
 
 // timeResolution answers time_resolution (clock_getres(2)).
 func (t *Task) timeResolution(clock int32, ts abi.Addr) (uint64, abi.Errno) {
-	if _, errno := t.kernel.clock(clock); errno != 0 {
+	if _, errno := t.clock(clock); errno != 0 {
 		return 0, errno
 	}
 	if ts == 0 {
@@ -224,7 +235,7 @@ func (t *Task) procUsage(who int32, buf abi.Addr) (uint64, abi.Errno) {
 		used, _ := t.kernel.clock(abi.CLOCK_PROCESS_CPUTIME_ID)
 		r.Utime = abi.NsecToTimeval(used)
 	case abi.RUSAGE_THREAD:
-		used, _ := t.kernel.clock(abi.CLOCK_THREAD_CPUTIME_ID)
+		used, _ := t.clock(abi.CLOCK_THREAD_CPUTIME_ID)
 		r.Utime = abi.NsecToTimeval(used)
 	case abi.RUSAGE_CHILDREN:
 	default:
