@@ -12,7 +12,7 @@ type Kind uint32
 
 // From the sandbox.
 const (
-	// Running: the lock is proven and the program is loaded. Value is the set of layers
+	// Running: the lock is proven, the image mounted, and the program is next. Value is the set of layers
 	// (package launch) that are in force around the lock.
 	Running Kind = 1 + iota
 	// Failed: the program could not be started. Value is the exit status, the text says why.

@@ -24,7 +24,6 @@ func (b *boot) run() {
 	if err := b.start(); err != nil {
 		b.fail(err)
 	}
-	b.tell.send(control.Running, uint64(b.layers), nil)
 	go b.follow()
 	status := b.k.Wait()
 	b.finish(control.Exited, status, nil)
@@ -56,6 +55,7 @@ func (b *boot) start() error {
 	if err := b.mountVirtual(ns); err != nil {
 		return err
 	}
+	b.tell.send(control.Running, uint64(b.layers), nil)
 	return b.k.Start(c.Program, c.Args, c.Env, c.Cwd)
 }
 
@@ -103,10 +103,10 @@ func now() (sec int64, nsec int32) {
 func (b *boot) fail(err error) {
 	status := exitNotStarted
 	switch {
+	case errors.Is(err, emu.ErrNotExecutable): // also if what it needs is not found
+		status = exitNotExecutable
 	case errors.Is(err, emu.ErrNotFound):
 		status = exitNotFound
-	case errors.Is(err, emu.ErrNotExecutable):
-		status = exitNotExecutable
 	}
 	b.finish(control.Failed, status, []byte(err.Error()))
 }

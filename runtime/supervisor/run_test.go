@@ -80,7 +80,10 @@ func playSandbox() {
 		send(control.Frame{Kind: control.Exited, Value: 0xffffffff00000105})
 		out.Write(bytes.Repeat([]byte{0xff}, 1<<20)) // not a frame any more
 		os.Exit(0)
-	case "wait", "slow start":
+	case "slow start":
+		fmt.Println("ready")
+		time.Sleep(time.Hour)
+	case "wait":
 		r := control.NewReader(in)
 		fmt.Println("ready")
 		for {

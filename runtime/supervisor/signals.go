@@ -3,6 +3,7 @@ package supervisor
 import (
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +22,11 @@ func (r *sandbox) catchSignals() {
 	signal.Ignore(unix.SIGPIPE)
 }
 
-// relaySignals passes signals on for as long as the process lives. Until the program runs, one that
-// would end it ends the sandbox: nobody is there yet to take it.
+// patience is how long a sandbox has to get to the point where its program takes a signal.
+const patience = 200 * time.Millisecond
+
+// relaySignals passes signals on for as long as the process lives. A sandbox that does not get its
+// program to run, for whatever its image makes it do, is ended by them.
 func (r *sandbox) relaySignals() {
 	var b []byte
 	for s := range r.signals {
@@ -33,9 +37,12 @@ func (r *sandbox) relaySignals() {
 			rows, cols := windowSize([3]*os.File{r.spec.Stdin, r.spec.Stdout, r.spec.Stderr})
 			f = control.Frame{Kind: control.Window, Value: uint64(rows)<<32 | uint64(uint32(cols))}
 		case !r.running.Load():
-			r.killedBy.Store(int32(n))
-			r.proc.Kill()
-			return
+			time.AfterFunc(patience, func() {
+				if !r.running.Load() {
+					r.killedBy.Store(int32(n))
+					r.proc.Kill()
+				}
+			})
 		}
 		b = f.Append(b[:0])
 		r.toIt.Write(b)
