@@ -188,9 +188,9 @@ func (f *fdTable) close(fd int32) abi.Errno {
 }
 
 // closed does what follows when d has lost a descriptor of this table: the process's record
-// locks on the file go, and so does the descriptor's reference.
+// locks on the file go, unless it was opened with O_PATH, and so does the descriptor's reference.
 func (f *fdTable) closed(d *description) {
-	if f.locked.Load() {
+	if f.locked.Load() && d.mode&modePath == 0 {
 		d.kernel.io.locks.releaseProcess(d, f)
 	}
 	d.unref()
