@@ -50,10 +50,10 @@ func checkDirLeaf(fs *FS, b *buffer, r role, seed uint32) error {
 	return nil
 }
 
-// nextEntry returns the length of the record at off, and a way out of a loop over the
-// block should it be damaged in memory.
+// recLen returns the length of the record at off, and a way out of a loop over the block
+// should it be damaged in memory. (Blocks are too small for the lengths that need coding.)
 func recLen(data []byte, off int) int {
-	n := disk.RecLenFromDisk(le.Uint16(data[off+4:]))
+	n := int(le.Uint16(data[off+4:]))
 	if n < disk.DirentHeader {
 		return len(data)
 	}
@@ -72,15 +72,49 @@ func entryAt(data []byte, off int) dirEntry {
 func findEntry(data []byte, name string) (off, prev int) {
 	prev = -1
 	for off = 0; off+disk.DirentHeader <= len(data); {
-		if int(data[off+6]) == len(name) && le.Uint32(data[off:]) != 0 {
+		head := le.Uint64(data[off:]) // inode, record length, name length, type
+		if int(head>>48&0xff) == len(name) && uint32(head) != 0 {
 			if end := off + disk.DirentHeader + len(name); end <= len(data) && string(data[off+disk.DirentHeader:end]) == name {
 				return off, prev
 			}
 		}
 		prev = off
-		off += recLen(data, off)
+		n := int(head >> 32 & 0xffff)
+		if n < disk.DirentHeader {
+			break
+		}
+		off += n
 	}
 	return -1, -1
+}
+
+// findBoth is findEntry and findRoom at once: it returns the offset of name, or else that
+// of a record with room for it; -1 for what there is not.
+func findBoth(data []byte, name string) (entry, room int) {
+	need := disk.DirentSize(len(name))
+	room = -1
+	for off := 0; off+disk.DirentHeader <= len(data); {
+		head := le.Uint64(data[off:])
+		k := int(head >> 48 & 0xff)
+		have := int(head >> 32 & 0xffff)
+		n := have
+		if uint32(head) != 0 {
+			if k == len(name) {
+				if end := off + disk.DirentHeader + k; end <= len(data) && string(data[off+disk.DirentHeader:end]) == name {
+					return off, -1
+				}
+			}
+			n -= disk.DirentSize(k)
+		}
+		if room < 0 && n >= need {
+			room = off
+		}
+		if have < disk.DirentHeader {
+			break
+		}
+		off += have
+	}
+	return -1, room
 }
 
 // findRoom looks for a record that an entry with a name of n bytes fits into, and returns

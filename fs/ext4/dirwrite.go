@@ -34,16 +34,14 @@ func (n *inode) findSlot(name string, s *slot) error {
 		if err != nil {
 			return err
 		}
-		data := n.entries(b)
-		if off, _ := findEntry(data, name); off >= 0 {
+		entry, room := findBoth(n.entries(b), name)
+		if entry >= 0 {
 			n.fs.buffers.put(b)
 			return abi.EEXIST
 		}
-		if s.b == nil {
-			if off := findRoom(data, len(name)); off >= 0 {
-				s.b, s.off = b, off
-				continue
-			}
+		if s.b == nil && room >= 0 {
+			s.b, s.off = b, room
+			continue
 		}
 		n.fs.buffers.put(b)
 	}

@@ -52,12 +52,21 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 			tail := run{uint32(b), e.n - d, e.home + uint64(d)}
 			e.n = uint32(a - uint64(e.block))
 			leaf.setExtent(i, e)
+			n.loosened()
 			return true, n.insertExtent(h, tail, pool)
 		}
 	}
+	n.loosened()
 	if leaf.count() > 0 {
 		n.fixKeys(h, &p)
-	} else if err := n.dropLeaf(h, &p); err != nil {
+		err = n.mergeNode(h, &p, p.n-1)
+	} else {
+		err = n.dropLeaf(h, &p)
+	}
+	if err == nil {
+		err = n.shrinkTree(h)
+	}
+	if err != nil {
 		return false, err
 	}
 	return first || leafStart <= from, nil
@@ -69,13 +78,11 @@ func (n *inode) dropLeaf(h handle, p *treePath) error {
 		x := p.nodes[level]
 		if x.count() > 0 {
 			n.fixKeysFrom(h, p, level)
-			return nil
+			return n.mergeNode(h, p, level)
 		}
-		if err := n.fs.freeRun(h, x.b.nr, 1); err != nil {
+		if err := n.freeNode(h, x.b.nr); err != nil {
 			return err
 		}
-		h.forget(x.b.nr)
-		n.addBlocks(-1)
 		up := p.nodes[level-1]
 		up.access(h)
 		up.cut(p.idx[level-1])
@@ -154,5 +161,5 @@ func (n *inode) markWritten(h handle, from, to uint64, pool *blockPool) error {
 			n.runs.put(written)
 		}
 	}
-	return nil
+	return n.shrinkTree(h)
 }

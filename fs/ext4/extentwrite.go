@@ -102,6 +102,9 @@ func (n *inode) insertExtent(h handle, e run, pool *blockPool) error {
 		if at < leaf.count() && joins(left, right) {
 			left.n += right.n
 			leaf.cut(at)
+			leaf.setExtent(at-1, left)
+			n.loosened()
+			return n.shrinkTree(h)
 		}
 		leaf.setExtent(at-1, left)
 		return nil
@@ -213,6 +216,8 @@ func (n *inode) splitNode(h handle, p *treePath, level, at int, raw []byte, pool
 	mid := count / 2
 	if at == count {
 		mid = count
+	} else {
+		n.loosened()
 	}
 	nr, err := pool.take()
 	if err != nil {

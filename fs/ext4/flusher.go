@@ -95,7 +95,7 @@ func (f *flusher) loop() {
 // round writes everything that has changed, without a flush of the device.
 func (f *flusher) round() {
 	f.dirty.Store(false)
-	err := f.fs.writeAll()
+	err := f.fs.writeAll(false)
 	f.mu.Lock()
 	if err != nil && f.err == nil {
 		f.fs.log("writing behind: %v", err)
@@ -115,8 +115,9 @@ func (f *flusher) stop() {
 	<-f.done
 }
 
-// writeAll writes all content and metadata that has changed home.
-func (fs *FS) writeAll() error {
+// writeAll writes all content and metadata that has changed home. force says that trees
+// are to be compacted although their files may still be changing.
+func (fs *FS) writeAll(force bool) error {
 	var first error
 	for {
 		n := fs.pages.nextWaiting()
@@ -136,6 +137,9 @@ func (fs *FS) writeAll() error {
 		if first != nil {
 			break
 		}
+	}
+	if first == nil {
+		fs.compactTrees(force)
 	}
 	if err := fs.commit(0); err != nil && first == nil {
 		first = err
@@ -180,13 +184,13 @@ func (fs *FS) makeRoom() error {
 }
 
 // Sync implements vfs.FileSystem.
-func (fs *FS) Sync() abi.Errno { return errno(fs.sync()) }
+func (fs *FS) Sync() abi.Errno { return errno(fs.sync(false)) }
 
-func (fs *FS) sync() error {
+func (fs *FS) sync(force bool) error {
 	if fs.opts.ReadOnly {
 		return nil
 	}
-	err := fs.writeAll()
+	err := fs.writeAll(force)
 	if e := fs.dev.Flush(); e != nil && err == nil {
 		err = e
 	}
@@ -202,9 +206,9 @@ func (fs *FS) Unmount() abi.Errno {
 	if fs.opts.ReadOnly {
 		return 0
 	}
-	err := fs.sync()
+	err := fs.sync(true)
 	if errors.Is(err, blockdev.ErrNoSpace) {
-		err = fs.sync()
+		err = fs.sync(true)
 	}
 	if err != nil {
 		fs.log("unmount: %v", err)

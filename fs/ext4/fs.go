@@ -75,6 +75,7 @@ type FS struct {
 	cleanState uint16       // superblock's state when all is written
 	gdt        []*buffer    // descriptor table
 	flusher    flusher
+	loose      looseTrees
 
 	bounces sync.Pool // of *[]byte, see bounce
 

@@ -65,7 +65,9 @@ func (s *inodeShard) shrink() {
 }
 
 // busy tells whether an inode without references must stay in memory.
-func (n *inode) busy() bool { return n.tx.Load() != nil || n.pages.dirty() || n.onOrphanList.Load() }
+func (n *inode) busy() bool {
+	return n.tx.Load() != nil || n.pages.dirty() || n.onOrphanList.Load() || n.loose.Load()
+}
 
 // reserved tells whether ino must not be reached through a directory.
 func (fs *FS) reservedInode(ino uint32) bool {

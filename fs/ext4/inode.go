@@ -31,6 +31,7 @@ type inode struct {
 	atimeDue  atomic.Bool
 	rootLevel int8 // of a directory: inner levels of its hash tree, as last seen
 	pages     pageTable
+	loose     atomic.Bool // the extent tree may have nodes that are far from full
 	isMapped  atomic.Bool // MapExtents has told where content is
 
 	tx        atomic.Pointer[transaction] // that will write it

@@ -35,7 +35,7 @@ type pageTable struct {
 	wbErr  error                // of writing back, to be told by the next Sync
 	count  atomic.Int32
 	ndirty atomic.Int32
-	queued bool // in the cache's list of dirty inodes; guarded by the cache's mu
+	queued atomic.Bool // in the cache's list of dirty inodes; set and cleared under its mu
 }
 
 type pageChunk [pagesOfChunk]*page
@@ -256,10 +256,9 @@ func (c *pageCache) mark(p *page, blocks uint8) {
 			p.listed = true
 			p.n.pages.list = append(p.n.pages.list, p)
 		}
-		if !p.n.pages.queued {
+		if !p.n.pages.queued.Load() {
 			c.mu.Lock()
-			if !p.n.pages.queued {
-				p.n.pages.queued = true
+			if !p.n.pages.queued.Swap(true) {
 				c.waiting = append(c.waiting, p.n)
 			}
 			c.mu.Unlock()
@@ -288,7 +287,7 @@ func (c *pageCache) nextWaiting() *inode {
 	n := c.waiting[0]
 	c.waiting[0] = nil
 	c.waiting = c.waiting[1:]
-	n.pages.queued = false
+	n.pages.queued.Store(false)
 	return n
 }
 

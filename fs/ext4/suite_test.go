@@ -20,12 +20,22 @@ func TestSuite(t *testing.T) {
 	for name, opts := range suiteKinds {
 		t.Run(name, func(t *testing.T) {
 			empty := mkfs(t, "96M", opts...)
+			skip := map[string]string{}
+			if name != "4k" {
+				skip["script/content/data and holes"] = "expects holes of 4 KiB"
+				skip["script/walk/readlink"] = "a link's target has to fit a block"
+				skip["script/xattr/names and values"] = "attributes have to fit a block"
+			}
 			devices := make(map[vfs.FileSystem]*faultdev.Device)
 			vfstest.Run(t, vfstest.Options{
+				Skip: skip,
 				New: func(t testing.TB) vfs.FileSystem {
 					fs, dev := mount(t, cloneSparse(empty), name != "1k", Options{})
 					devices[fs] = dev
-					t.Cleanup(func() { fsck(t, dev.Content()) })
+					t.Cleanup(func() {
+						fsck(t, dev.Content())
+						clear(devices)
+					})
 					return fs
 				},
 				Remount: func(t testing.TB, old vfs.FileSystem) vfs.FileSystem {

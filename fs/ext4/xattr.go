@@ -220,6 +220,9 @@ func (n *inode) Setxattr(name string, value []byte, flags uint32) abi.Errno {
 	if flags&^(xattrCreate|xattrReplace) != 0 {
 		return abi.EINVAL
 	}
+	if index == disk.XattrUser && !n.isRegular() && !n.isDir() {
+		return abi.EPERM
+	}
 	x := xattr{index, rest, value}
 	return errno(n.fs.retryFull(func() error { return n.changeXattr(x, flags, false) }))
 }
@@ -229,6 +232,9 @@ func (n *inode) Removexattr(name string) abi.Errno {
 	index, rest, err := splitXattrName(name)
 	if err != nil {
 		return errno(err)
+	}
+	if index == disk.XattrUser && !n.isRegular() && !n.isDir() {
+		return abi.EPERM
 	}
 	return errno(n.fs.retryFull(func() error { return n.changeXattr(xattr{index: index, name: rest}, 0, true) }))
 }

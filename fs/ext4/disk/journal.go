@@ -33,6 +33,9 @@ const (
 	JournalRevokeHeader = 16
 	JournalTailSize     = 4
 	JournalDefaultFC    = 256 // fast-commit blocks when the superblock says 0
+
+	JournalChecksumCRC32  = 1
+	JournalChecksumCRC32C = 4
 )
 
 // JournalHeader heads every journal block but the copies of data.

@@ -131,7 +131,7 @@ func (r *replayer) load() error {
 		return errors.New("checksums of version 2 and 3 at the same time")
 	}
 	if s.HasChecksum() {
-		if s.ChecksumType != disk.ChecksumCRC32C {
+		if s.ChecksumType != disk.JournalChecksumCRC32C {
 			return fmt.Errorf("checksum type %d is not known", s.ChecksumType)
 		}
 		if want := disk.JournalSuperChecksum(r.raw); s.StoredChecksum != want {

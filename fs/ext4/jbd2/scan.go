@@ -101,7 +101,7 @@ func (r *replayer) scan() error {
 				return false
 			}
 			if old && (c.ChecksumType != 0 || c.ChecksumSize != 0 || c.Checksum != 0) {
-				if c.ChecksumType != 1 || c.ChecksumSize != 4 || c.Checksum != sum {
+				if c.ChecksumType != disk.JournalChecksumCRC32 || c.ChecksumSize != 4 || c.Checksum != sum {
 					return false
 				}
 			}

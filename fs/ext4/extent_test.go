@@ -1,0 +1,156 @@
+package ext4
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// byteSource gives its bytes, and the error at their end.
+type byteSource struct {
+	p []byte
+	e abi.Errno
+}
+
+func (s *byteSource) Get(p []byte) (int, abi.Errno) {
+	k := copy(p, s.p)
+	s.p = s.p[k:]
+	if k < len(p) {
+		return k, s.e
+	}
+	return k, 0
+}
+
+// TestRandomFile compares a file that is written, cut and punched at random with a slice of
+// bytes. Small steps far apart make deep extent trees.
+func TestRandomFile(t *testing.T) {
+	for _, bs := range []string{"1024", "4096"} {
+		for seed := range uint64(3) {
+			t.Run(fmt.Sprint(bs, "/", seed), func(t *testing.T) {
+				img := mkfs(t, "64M", "-b", bs)
+				fs, dev := mount(t, img, true, Options{CacheBytes: 4 << 20})
+				root := fs.Root()
+				n, e := root.Create("file", &vfs.NewNode{Mode: abi.S_IFREG | 0o600})
+				if e != 0 {
+					t.Fatal(e)
+				}
+				randomFile(t, n, rand.New(rand.NewPCG(seed, 5)), 3000)
+				checkRuns(t, n.(*inode))
+				n.Unref()
+				root.Unref()
+				if e := fs.Unmount(); e != 0 {
+					t.Fatal(e)
+				}
+				fsck(t, dev.Content())
+			})
+		}
+	}
+}
+
+const randomFileSize = 12 << 20
+
+func randomFile(t *testing.T, n vfs.Node, rnd *rand.Rand, steps int) {
+	t.Helper()
+	var want []byte
+	grow := func(size int) {
+		if size > len(want) {
+			want = append(want, make([]byte, size-len(want))...)
+		}
+	}
+	alloc := n.(vfs.Allocator)
+	for step := range steps {
+		off := rnd.IntN(randomFileSize)
+		size := 1 + rnd.IntN(1<<(4+rnd.IntN(13)))
+		switch k := rnd.IntN(100); {
+		case k < 70:
+			p := make([]byte, size)
+			for i := range p {
+				p[i] = byte(rnd.Uint32())
+			}
+			if got, _, e := n.Write(int64(off), size, &byteSource{p: p}); e != 0 || got != size {
+				t.Fatalf("step %d: write of %d at %d: %d, %v", step, size, off, got, e)
+			}
+			grow(off + size)
+			copy(want[off:], p)
+		case k < 74:
+			// The guest's memory ends in the middle.
+			p := []byte("short")
+			got, _, e := n.Write(int64(off), size+5, &byteSource{p: p, e: abi.EFAULT})
+			if e != 0 || got != 5 {
+				t.Fatalf("step %d: short write: %d, %v", step, got, e)
+			}
+			grow(off + 5)
+			copy(want[off:], p)
+		case k < 84:
+			if e := alloc.Allocate(abi.FALLOC_FL_PUNCH_HOLE|abi.FALLOC_FL_KEEP_SIZE, int64(off), int64(size*8)); e != 0 {
+				t.Fatalf("step %d: punch: %v", step, e)
+			}
+			if off < len(want) {
+				clear(want[off:min(off+size*8, len(want))])
+			}
+		case k < 90:
+			if e := alloc.Allocate(uint32(k&1), int64(off), int64(size*4)); e != 0 {
+				t.Fatalf("step %d: allocate: %v", step, e)
+			}
+			if k&1 == 0 {
+				grow(off + size*4)
+			}
+		case k < 92:
+			if e := alloc.Allocate(abi.FALLOC_FL_ZERO_RANGE, int64(off), int64(size*4)); e != 0 {
+				t.Fatalf("step %d: zero: %v", step, e)
+			}
+			grow(off + size*4)
+			clear(want[off : off+size*4])
+		case k < 93:
+			if e := n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize, Size: int64(off)}); e != 0 {
+				t.Fatalf("step %d: truncate: %v", step, e)
+			}
+			grow(off)
+			want = want[:off]
+		default:
+			if off >= len(want) {
+				continue
+			}
+			var s sink
+			got, e := n.Read(int64(off), size, &s)
+			if e != 0 || got != min(size, len(want)-off) {
+				t.Fatalf("step %d: read of %d at %d: %d, %v", step, size, off, got, e)
+			}
+			if string(s.Bytes()) != string(want[off:off+got]) {
+				t.Fatalf("step %d: read of %d at %d differs", step, size, off)
+			}
+		}
+		if step%500 == 499 {
+			if string(readAll(t, n)) != string(want) {
+				t.Fatalf("step %d: content differs", step)
+			}
+			if e := n.Sync(false); e != 0 {
+				t.Fatal(e)
+			}
+		}
+	}
+	if string(readAll(t, n)) != string(want) {
+		t.Fatal("content differs at the end")
+	}
+}
+
+// checkRuns compares the list of runs in memory with the tree.
+func checkRuns(t *testing.T, n *inode) {
+	t.Helper()
+	var l runList
+	if err := n.collectExtents(&l); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(l.list) != fmt.Sprint(n.runs.list) {
+		t.Errorf("runs in memory %v, in the tree %v", n.runs.list, l.list)
+	}
+	for _, r := range l.list {
+		got, err := n.mapInTree(r.block)
+		if err != nil || got.home != r.home || got.n > r.n {
+			t.Errorf("tree maps %d to %+v, %v; want %+v", r.block, got, err, r)
+		}
+	}
+}
