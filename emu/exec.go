@@ -72,7 +72,7 @@ func (k *Kernel) start(name string, argv, env []string, cwd string) error {
 		p.discard()
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	k.launch(t)
+	k.launch(t, nil)
 	return nil
 }
 

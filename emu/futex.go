@@ -90,6 +90,29 @@ func (f *futexTable) wake(k futexKey, n int, bits uint32) int {
 	return woken
 }
 
+// futexWakeOne is wake of one thread by another, which may hand over to it.
+func (t *Task) futexWakeOne(word abi.Addr, bits uint32) uint64 {
+	k := t.proc.futexKey(word)
+	b := t.kernel.futexes.bucket(k)
+	if b.waiting.Load() == 0 {
+		return 0
+	}
+	b.mu.Lock()
+	w := b.head
+	for w != nil && (w.key != k || w.bits&bits == 0) {
+		w = w.next
+	}
+	if w == nil {
+		b.mu.Unlock()
+		return 0
+	}
+	o := w.task
+	b.remove(w)
+	b.mu.Unlock()
+	t.wakes(&o.parker)
+	return 1
+}
+
 func (b *futexBucket) wake(k futexKey, n int, bits uint32) (woken int) {
 	for w := b.head; w != nil && woken < n; {
 		next := w.next
@@ -146,6 +169,9 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 		}
 		if !inGuest(word, 4) {
 			return 0, abi.EFAULT
+		}
+		if val == 1 {
+			return t.futexWakeOne(word, val3), 0
 		}
 		return uint64(t.kernel.futexes.wake(p.futexKey(word), wakeCount(val), val3)), 0
 	case abi.FUTEX_REQUEUE:

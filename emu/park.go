@@ -42,6 +42,27 @@ func (p *parker) unpark() {
 	}
 }
 
+// unparkHere is unpark for a caller that is about to park itself: the goroutine goes on in its place,
+// without a host thread being woken for it in between. If the caller does not park, the other is late: by 20
+// us to 10 ms.
+func (p *parker) unparkHere() {
+	if readyHere == nil {
+		p.unpark()
+		return
+	}
+	if atomic.LoadUintptr(&p.state) == parkToken {
+		return
+	}
+	switch g := atomic.SwapUintptr(&p.state, parkToken); g {
+	case parkIdle, parkToken:
+	default:
+		readyHere(g)
+	}
+}
+
+// readyHere is set by the kernel's own Go runtime (shim/golang/host), nil under another.
+var readyHere func(g uintptr)
+
 // commitPark runs on the scheduler's stack after the goroutine is marked as waiting; false
 // resumes it. It must not be instrumented by the race detector, so the swap is our own.
 //

@@ -41,6 +41,8 @@ type Process struct {
 	live    atomic.Int32         // threads, those that are about to end included
 	quieter atomic.Pointer[Task] // the thread for which all others keep off (see quiet); changed with mu held
 
+	handOver atomic.Int32 // handOver.soon of the thread that ended last: the next may be like it
+
 	mu      sync.Mutex
 	ids     identity
 	tasks   map[int32]*Task // by thread number

@@ -23,8 +23,8 @@ type runners struct {
 // maxIdle is how many runners are kept.
 const maxIdle = 64
 
-// launch makes a goroutine run t.
-func (k *Kernel) launch(t *Task) {
+// launch makes a goroutine run t, for by, which may be nil.
+func (k *Kernel) launch(t, by *Task) {
 	s := &k.runners
 	s.mu.Lock()
 	r := s.idle
@@ -40,7 +40,11 @@ func (k *Kernel) launch(t *Task) {
 		return
 	}
 	r.task.Store(t)
-	r.parker.unpark()
+	if by != nil {
+		by.wakes(&r.parker)
+	} else {
+		r.parker.unpark()
+	}
 }
 
 func (r *runner) run(k *Kernel) {

@@ -119,6 +119,48 @@ const forever = int64(1<<63 - 1)
 // lock held, and never blocks.
 func (t *Task) wake() { t.parker.unpark() }
 
+// handOver is what the kernel knows of how a task goes on after it has woken another one: many park soon after, to wait
+// for that one, and the other best goes on in their place; others have more to do, and
+// the other best goes on beside them.
+type handOver struct {
+	soon   int8  // how often lately it parked soon after a wake, up to handOverMax
+	wokeAt int64 // when it last woke another task, and has not parked since; 0: has parked
+}
+
+const (
+	handOverSoon = 20_000 // nanoseconds from a wake to parking
+	handOverSure = 2      // as often as that in a row, and the next wake counts on it
+	handOverMax  = 3
+)
+
+// wakes is o.wake by t.
+func (t *Task) wakes(o *parker) {
+	h := &t.handOver
+	if h.wokeAt != 0 {
+		h.soon = 0 // did not park since the last one
+	}
+	h.wokeAt = t.kernel.monotonic()
+	if h.soon >= handOverSure {
+		o.unparkHere()
+	} else {
+		o.unpark()
+	}
+}
+
+// parks notes that the task parks.
+func (t *Task) parks() {
+	h := &t.handOver
+	if h.wokeAt == 0 {
+		return
+	}
+	if t.kernel.monotonic()-h.wokeAt > handOverSoon {
+		h.soon = 0
+	} else if h.soon < handOverMax {
+		h.soon++
+	}
+	h.wokeAt = 0
+}
+
 // wait parks the task until it is woken, deadline (nanoseconds of CLOCK_MONOTONIC; forever: none)
 // has come, or the guest's attention is needed. It returns
 //
@@ -146,6 +188,7 @@ func (t *Task) wait(deadline int64) abi.Errno {
 		t.arm(left)
 		armed = true
 	}
+	t.parks()
 	t.block()
 	t.parker.park()
 	t.unblock()

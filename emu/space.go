@@ -30,6 +30,7 @@ type space struct {
 	mapped uint64 // bytes, accessible or not
 
 	heap, brk abi.Addr // the break's start and present place
+	kept      []span   // empty space that is a mapping of its own at the host: see keep
 	scratch   []vma
 	extents   []ramExtent
 	dead      []*mappedFile // without mappings, to be let go of once mu is free
@@ -183,6 +184,10 @@ func (s *space) gone(v *vma) {
 
 // unmap makes [lo, hi) empty. Locked.
 func (s *space) unmap(lo, hi abi.Addr) abi.Errno {
+	if s.keep(lo, hi) {
+		s.forget(lo, hi)
+		return 0
+	}
 	if v := s.set.find(lo); v != nil && v.start < lo && v.end > hi && !s.room(1) {
 		return abi.ENOMEM // a hole makes two of one
 	}
@@ -192,6 +197,76 @@ func (s *space) unmap(lo, hi abi.Addr) abi.Errno {
 	}
 	s.forget(lo, hi)
 	return 0
+}
+
+// span is a range of addresses.
+type span struct{ lo, hi abi.Addr }
+
+const (
+	maxKept     = 32
+	maxKeptSize = 4 << 20
+)
+
+// keep makes [lo, hi) empty if one mapping with something behind it lies in it, and nothing reaches out of it. What takes most of the time of
+// unmapping and mapping again, at the host, is to join the range with the empty space around it
+// and to cut it out again. So it stays a mapping of its own there, inaccessible, for the next that comes
+// to lie in the same place: a thread's stack, a buffer of malloc. False: nothing has changed. Locked.
+func (s *space) keep(lo, hi abi.Addr) bool {
+	var only *vma
+	for p := s.set.seek(lo); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil || v.start >= hi {
+			break
+		}
+		if v.start < lo || v.end > hi || v.back != BackNone && only != nil {
+			return false
+		}
+		if v.back != BackNone {
+			only = v
+		}
+	}
+	if only == nil || only.len() > maxKeptSize {
+		return false
+	}
+	r := span{only.start, only.end}
+	if s.k.m.Map(r.lo, only.len(), abi.PROT_NONE, BackAnon, 0) != 0 {
+		return false
+	}
+	for i, k := range s.kept {
+		if k.lo < r.hi && r.lo < k.hi {
+			// Mostly the range itself, as it was kept the last time.
+			if k.lo < r.lo || k.hi > r.hi {
+				s.join(k)
+			}
+			s.kept[i] = r
+			return true
+		}
+	}
+	if len(s.kept) == maxKept {
+		s.join(s.kept[0])
+		copy(s.kept, s.kept[1:])
+		s.kept = s.kept[:maxKept-1]
+	}
+	s.kept = append(s.kept, r)
+	return true
+}
+
+// join makes what is empty of a range that was kept one with the empty space around it. Locked.
+func (s *space) join(k span) {
+	for lo := k.lo; lo < k.hi; {
+		v := s.set.at(s.set.seek(lo))
+		hi := k.hi
+		if v != nil && v.start < k.hi {
+			hi = max(v.start, lo)
+		}
+		if lo < hi {
+			s.k.m.Map(lo, uint64(hi-lo), abi.PROT_NONE, BackNone, 0) // at worst, it remains
+		}
+		if v == nil || v.start >= k.hi {
+			return
+		}
+		lo = v.end
+	}
 }
 
 // mapAnon maps zero pages at [a, a+n). Locked.

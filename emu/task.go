@@ -26,6 +26,7 @@ type Task struct {
 	taskIO           // what file calls keep from one call to the next
 
 	parker     parker
+	handOver   handOver
 	slotWaiter slotWaiter
 	timer      *time.Timer // made by the first wait with a deadline
 	futex      futexWaiter

@@ -38,6 +38,7 @@ func (t *Task) threadCreate(flags uint64, stack, ptid, ctid, tls, entry abi.Addr
 		return 0, abi.ENOMEM
 	}
 	n := &Task{ctx: c, kernel: t.kernel, proc: p, sigmask: t.sigmask, name: t.name, nameLen: t.nameLen}
+	n.handOver.soon = int8(p.handOver.Load())
 	copyContext(c, t.ctx)
 	c.RAX, c.RSP = 0, uint64(stack)
 	if entry != 0 {
@@ -60,7 +61,7 @@ func (t *Task) threadCreate(flags uint64, stack, ptid, ctid, tls, entry abi.Addr
 		guest.Store32(ctid, uint32(n.tid))
 	}
 	tid := n.tid
-	t.kernel.launch(n)
+	t.kernel.launch(n, t)
 	return uint64(tid), 0
 }
 
@@ -123,6 +124,8 @@ func (t *Task) end() {
 		guest.Store32(t.clearTID, 0)
 		k.futexes.wake(p.futexKey(t.clearTID), 1, abi.FUTEX_BITSET_MATCH_ANY)
 	}
+	t.parks()
+	p.handOver.Store(int32(t.handOver.soon))
 	t.state.Store(taskGone)
 	if t.timer != nil {
 		t.timer.Stop()
