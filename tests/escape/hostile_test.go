@@ -96,7 +96,7 @@ func TestHostileAliases(t *testing.T) {
 }
 
 func TestHostileInt80(t *testing.T) {
-	tried(t, takeOver(t, "int80"), 512)
+	tried(t, takeOver(t, "int80"), 510)
 }
 
 // TestHostileRing: forged disk requests are refused and counted; the image keeps its size and

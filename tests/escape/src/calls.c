@@ -22,6 +22,8 @@ static int guest(int argc, char **argv)
 		{-1, -1, -1, -1, -1, -1},
 	};
 	for (long n = from; n < to; n++) {
+		if (n == 60 || n == 231)
+			continue; // see rawexit.c
 		tell("call", n);
 		for (ulong i = 0; i < sizeof sets / sizeof *sets; i++) {
 			const long *a = sets[i];
