@@ -98,10 +98,14 @@ func New(cfg Config) (*Machine, error) {
 	m.low = reserveLow()
 	guest.SetArea(m.area.lo, m.area.hi, m.low.lo, m.low.hi)
 
-	if cfg.CPUs > 0 {
-		runtime.GOMAXPROCS(cfg.CPUs)
+	if startMonitor != nil {
+		startMonitor()
 	}
-	m.cpus = runtime.GOMAXPROCS(0)
+	m.cpus = cfg.CPUs
+	if m.cpus <= 0 {
+		m.cpus = runtime.NumCPU()
+	}
+	runtime.GOMAXPROCS(m.cpus)
 	var n int
 	if n, m.maxGuests, err = cfg.pool(m.cpus); err != nil {
 		return nil, err

@@ -19,8 +19,12 @@ var (
 
 	// runtimeLocked is 1 behind the lock. The runtime overlay knows the word by this name.
 	runtimeLocked uint32
-	strictCalls   uint32     // a refused call of our own is fatal
-	checkThreads  uint32 = 1 // there may be threads that have not been adopted
+
+	// startMonitor starts the Go runtime's monitor thread, which the runtime overlay leaves to us; nil
+	// without the overlay. The overlay knows it by this name.
+	startMonitor func()
+	strictCalls  uint32     // a refused call of our own is fatal
+	checkThreads uint32 = 1 // there may be threads that have not been adopted
 
 	refusedCalls uint64 // calls of our own that the lock refused
 	refusedCall  uint32 // number of the last one

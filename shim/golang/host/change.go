@@ -22,10 +22,12 @@ var files = []struct {
 	{"netpoll_epoll.go", changePoll},
 	{"cgroup_linux.go", changeProcs},
 	{"runtime1.go", changeDebug},
+	{"proc.go", changeStart},
 }
 
 // lockFile is added to the runtime. Package runtime/host declares the word too, and sets it just before
-// the lock, and package emu the function; the linker makes one of the two.
+// the lock, and calls pinholeMonitor when the process may have more than one thread; package emu
+// declares the other function. The linker makes one of the two.
 const lockFile = "pinhole_linux_amd64.go"
 
 const lockSource = `package runtime
@@ -36,6 +38,11 @@ import _ "unsafe"
 //
 //go:linkname pinholeLocked pinhole/runtime/host.runtimeLocked
 var pinholeLocked uint32
+
+// pinholeMonitor starts the runtime's monitor.
+//
+//go:linkname pinholeMonitor pinhole/runtime/host.startMonitor
+var pinholeMonitor func()
 
 // pinholeReady is goready without waking a host thread that might take the goroutine over: it is
 // next on this one's processor, which comes free when the caller parks, or is taken by the
@@ -86,7 +93,7 @@ var calls = []struct{ name, body, guard string }{
 	RET
 `},
 	// Callers try something else soon after.
-	{name: "osyield", body: "TEXT runtime·osyield(SB),NOSPLIT,$0\n\tPAUSE\n\tRET\n"},
+	{name: "osyield", guard: ifLocked("\tPAUSE\n")},
 	// ENOSYS: the runtime then gives memory back by mapping over it.
 	{name: "madvise", body: "TEXT runtime·madvise(SB),NOSPLIT,$0-28\n\tMOVL\t$-38, ret+24(FP)\n\tRET\n"},
 	// Give up the memory, keep the address space: PROT_NONE, PRIVATE|ANON|FIXED over it.
@@ -225,13 +232,21 @@ func defaultGOMAXPROCSInit() {}
 
 func defaultGOMAXPROCSUpdateGODEBUG() {}
 
-func defaultGOMAXPROCS(ncpu int32) int32 {
-	if ncpu > 0 {
-		return ncpu
-	}
-	return getCPUCount()
-}
+// One, until package runtime/host sets the number: see pinholeMonitor.
+func defaultGOMAXPROCS(ncpu int32) int32 { return 1 }
 `, err
+}
+
+// changeStart keeps the runtime from starting its monitor thread by itself. With that and one processor
+// the process has a single thread until package runtime/host makes more, so that what has to be done to
+// every thread before then (credentials, Landlock) is done to one.
+func changeStart(old string) (string, error) {
+	const anchor = "\t\tsystemstack(func() {\n\t\t\tnewm(sysmon, nil, -1)\n\t\t})\n"
+	if n := strings.Count(old, anchor); n != 1 {
+		return "", fmt.Errorf("found %d places where the monitor is started, want 1", n)
+	}
+	body := strings.ReplaceAll(strings.TrimSuffix(anchor, "\n"), "\n\t", "\n\t\t")
+	return strings.Replace(old, anchor, "\t\tpinholeMonitor = func() {\n\t"+body+"\n\t\t}\n", 1), nil
 }
 
 // changeDebug settles those of the runtime's GODEBUG settings that would make calls.
