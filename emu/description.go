@@ -73,11 +73,20 @@ func (k *Kernel) newDescription(dentry *vfs.Dentry, file openFile, m mode, flags
 		dentry.Unref()
 		return nil, abi.ENFILE
 	}
-	d := &description{mode: m, kernel: k, file: file, dentry: dentry, node: dentry.Node()}
+	d := descriptions.Get().(*description)
+	d.mode, d.kernel, d.file, d.dentry, d.node = m, k, file, dentry, dentry.Node()
+	d.pos = 0
 	d.flags.Store(flags)
-	d.refs.Store(1)
+	d.flocked.Store(false)
+	d.owner.Store(0)
+	d.sig.Store(0)
+	d.refs.Store(1) // from here on somebody with an old pointer may take a reference, for a moment
 	return d, 0
 }
+
+// descriptions are those that nobody has open: they are used again, which is much cheaper than
+// to have them collected. See fdTable.get for those who still look at one.
+var descriptions = sync.Pool{New: func() any { return new(description) }}
 
 // tryRef takes a reference unless there is none left.
 func (d *description) tryRef() bool {
@@ -106,6 +115,8 @@ func (d *description) destroy() {
 	d.file.release(d)
 	d.dentry.Unref()
 	d.kernel.io.open.Add(-1)
+	d.file, d.dentry, d.node = nil, nil, nil
+	descriptions.Put(d)
 }
 
 func (d *description) has(flag uint32) bool { return d.flags.Load()&flag != 0 }

@@ -14,9 +14,9 @@ const maxDescriptors = 1 << 16
 
 // fdTable is a process's table of descriptors.
 //
-// Looking a descriptor up takes no lock: the slot is read, the description's count of users
-// is raised unless it is zero already, and the collector keeps a description that lost the race
-// readable. Everything else holds mu.
+// Looking a descriptor up takes no lock: the slot is read, the description's count of users is
+// raised unless it is zero already, and the slot is read again, since the description may have
+// been closed and used again for something else in between. Everything else holds mu.
 type fdTable struct {
 	slots atomic.Pointer[[]fdSlot] // grows by being replaced; written with mu held
 
@@ -100,7 +100,11 @@ func (f *fdTable) get(fd int32) *description {
 			return nil
 		}
 		if d.tryRef() {
-			return d
+			// In the table of this moment: the one at hand may have been replaced by a larger.
+			if (*f.slots.Load())[fd].Load() == d {
+				return d
+			}
+			d.unref()
 		}
 		// It was closed in between; perhaps the slot holds another one by now.
 	}

@@ -328,43 +328,55 @@ func TestDescriptorTable(t *testing.T) {
 }
 
 // TestDescriptorRace opens, duplicates and closes the same numbers from several threads, while
-// others read through them: no description is lost, none is used after its end.
+// others read through them: no description is lost, none is used after its end, and none is
+// mistaken for what it was before. The numbers only ever stand for one file, and the descriptions
+// that they give up are used again for pipes, which have no offset to read at.
 func TestDescriptorRace(t *testing.T) {
-	w := newIOWorld(t, Config{})
-	fd := w.open("/a", abi.O_CREAT|abi.O_RDWR)
-	w.ok(w.fileWrite(fd, w.mem.bytes("0123456789"), 10))
-	var wg sync.WaitGroup
-	for i := range 4 {
-		o := w.thread()
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			p, a := o.mem.alloc(4)
-			path := o.mem.str("/a")
-			for n := range 3000 {
-				to := int32(10 + (n+i)%3)
-				switch (n + i) % 4 {
-				case 0:
-					o.fdDup2(fd, to)
-				case 1:
-					o.fdClose(to)
-				case 2:
-					if got, errno := o.pathOpen(abi.AT_FDCWD, path, abi.O_RDONLY, 0); errno == 0 && n%2 == 0 {
-						o.fdClose(int32(got))
-					} else if errno == 0 {
-						o.fdDup2(int32(got), to)
-						o.fdClose(int32(got))
-					}
-				case 3:
-					if got, errno := o.filePread(to, a, 4, 3); errno == 0 && (got != 4 || binary.LittleEndian.Uint32(p) != 0x36353433) {
-						t.Errorf("read %d bytes, % x", got, p)
-					} else if errno != 0 && errno != abi.EBADF {
-						t.Error(errno)
+	for range 20 { // each time the table has room to grow
+		w := newIOWorld(t, Config{})
+		fd := w.open("/a", abi.O_CREAT|abi.O_RDWR)
+		w.ok(w.fileWrite(fd, w.mem.bytes("0123456789"), 10))
+		var wg sync.WaitGroup
+		for i := range 4 {
+			o := w.thread()
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				p, a := o.mem.alloc(4)
+				path := o.mem.str("/a")
+				for n := range 500 {
+					to := int32(10 + (n+i)%3)
+					switch (n + i) % 5 {
+					case 0:
+						o.fdDup2(fd, to)
+					case 1:
+						o.fdClose(to)
+					case 2:
+						if got, errno := o.pathOpen(abi.AT_FDCWD, path, abi.O_RDONLY, 0); errno == 0 {
+							o.fdDup2(int32(got), to)
+							o.fdClose(int32(got))
+						}
+					case 3:
+						got, errno := o.filePread(to, a, 4, 3)
+						switch {
+						case errno == 0 && (got != 4 || binary.LittleEndian.Uint32(p) != 0x36353433):
+							t.Errorf("read %d bytes, % x", got, p)
+						case errno != 0 && errno != abi.EBADF:
+							t.Error(errno)
+						}
+					case 4:
+						r, wr, errno := o.newPipeEnds(0)
+						if errno != 0 {
+							t.Error(errno)
+							continue
+						}
+						o.proc.files.dupTo(r, int32(20+n/10), false)
+						wr.unref()
 					}
 				}
-			}
-		}()
+			}()
+		}
+		wg.Wait()
+		w.leaks()
 	}
-	wg.Wait()
-	w.leaks()
 }
