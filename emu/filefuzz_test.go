@@ -380,3 +380,46 @@ func TestDescriptorRace(t *testing.T) {
 		w.leaks()
 	}
 }
+
+// TestDescriptorReuse looks one number up while another thread opens it on a file, closes it, and
+// opens another number on a pipe, whose description is the one that was just given up.
+func TestDescriptorReuse(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	w.fdClose(w.open("/a", abi.O_CREAT|abi.O_RDWR))
+	f := w.proc.files
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		o := w.thread()
+		path := o.mem.str("/a")
+		for range 30000 {
+			fd, _ := o.pathOpen(abi.AT_FDCWD, path, abi.O_RDONLY, 0)
+			f.close(int32(fd))
+			r, wr, errno := o.newPipeEnds(0)
+			if errno != 0 {
+				t.Error(errno)
+				return
+			}
+			r.unref()
+			wr.unref()
+		}
+	}()
+	for n := 0; ; n++ {
+		select {
+		case <-done:
+			w.leaks()
+			return
+		default:
+		}
+		for range 100 {
+			d := f.get(3)
+			if d == nil {
+				continue
+			}
+			if _, ok := d.file.(regularFile); !ok {
+				t.Fatalf("descriptor 3 is a %T", d.file)
+			}
+			d.unref()
+		}
+	}
+}
