@@ -10,8 +10,8 @@ const (
 	HtreeNodeOffset  = 8                              // of an inner node's
 	HtreeEntrySize   = 8
 	HtreeTailSize    = 8
-	HtreeMaxLevels   = 2 // inner levels below the root; 3 with large_dir
-	HtreeMaxLevelsLD = 3
+	HtreeMaxLevels   = 1 // inner levels below the root; one more with large_dir
+	HtreeMaxLevelsLD = 2
 	HtreeBlockMask   = 0x0fffffff
 )
 
