@@ -114,6 +114,7 @@ func TestRevoke(t *testing.T) {
 	a := w.mapNode(node, 8, abi.PROT_READ, 0)
 	b := w.mapNode(node, 2, abi.PROT_READ, 5)
 	w.kernel.Revoke(78, 0, 100*pageSize) // another file
+	node.size = 6 * pageSize
 	w.kernel.Revoke(77, 5*pageSize+1, pageSize)
 	for i := range 8 {
 		if _, ok := peek(a + abi.Addr(i)*pageSize); ok != (i != 6) {
@@ -126,6 +127,7 @@ func TestRevoke(t *testing.T) {
 		}
 	}
 	// Blocks that go between finding them and mapping them: the mapping shows the new ones.
+	node.size = 8 * pageSize
 	node.onMap = func() {
 		node.onMap = nil
 		node.exts = []vfs.Extent{{Off: 0, Home: 20 * pageSize, Len: 8 * pageSize}}

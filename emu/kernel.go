@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pinhole/emu/guest"
 	"pinhole/fs/vfs"
 )
 
@@ -86,6 +87,7 @@ func New(c Config) *Kernel {
 	}
 	k.slots.free.Store(int64(c.Machine.MaxGuests()))
 	k.commit.limit = c.Machine.MemoryLimit()
+	guest.SetMend(k.mend)
 	k.started = k.monotonic()
 	k.keepalive = time.AfterFunc(time.Duration(forever), func() {})
 	if c.Trace != nil {

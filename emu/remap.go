@@ -110,6 +110,7 @@ func (s *space) moveTo(lo, hi, to abi.Addr) abi.Errno {
 		dst := to + (w.start - lo)
 		nw := *w
 		nw.start, nw.end, nw.origin = dst, dst+abi.Addr(n), 0
+		nw.flags &^= vmaWindow
 		if nw.file != nil {
 			nw.file.refs++
 		}

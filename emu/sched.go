@@ -129,8 +129,8 @@ type handOver struct {
 
 const (
 	handOverSoon = 20_000 // nanoseconds from a wake to parking
-	handOverSure = 2      // as often as that in a row, and the next wake counts on it
-	handOverMax  = 3
+	handOverSure = 3      // as often as that in a row, and the next wake counts on it
+	handOverMax  = 4
 )
 
 // wakes is o.wake by t.

@@ -146,8 +146,9 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 	v := s.set.find(info.Addr)
 	var prot uint8
 	var back Backing
+	var lazy bool
 	if v != nil {
-		prot, back = v.prot, v.back
+		prot, back, lazy = v.prot, v.back, v.flags&vmaLazy != 0
 	}
 	s.unlock()
 	if v == nil {
@@ -167,7 +168,12 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 		info.Code = abi.SEGV_ACCERR
 		return true
 	}
-	if back == BackNone {
+	switch {
+	case lazy:
+		if t.kernel.mend(info.Addr) {
+			return false
+		}
+	case back == BackNone:
 		if !s.refill(info.Addr) {
 			info.Signo, info.Code = abi.SIGBUS, abi.BUS_ADRERR
 			return true

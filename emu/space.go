@@ -31,6 +31,7 @@ type space struct {
 
 	heap, brk abi.Addr // the break's start and present place
 	kept      []span   // empty space that is a mapping of its own at the host: see keep
+	windows   []window // tops of stacks that were unmapped: see lazy.go
 	scratch   []vma
 	extents   []ramExtent
 	dead      []*mappedFile // without mappings, to be let go of once mu is free
@@ -116,6 +117,12 @@ func (s *space) room(n int) bool {
 func (s *space) host(v *vma, populate bool) abi.Errno {
 	prot := uint32(v.prot)
 	switch {
+	case v.back == BackNone && s.set.empty(v.start, v.end) && s.reserves(v):
+		return 0
+	case len(s.windows) > 0:
+		s.dropWindows(v.start, v.end)
+	}
+	switch {
 	case v.back == BackNone:
 		if s.set.empty(v.start, v.end) {
 			return 0
@@ -184,6 +191,9 @@ func (s *space) gone(v *vma) {
 
 // unmap makes [lo, hi) empty. Locked.
 func (s *space) unmap(lo, hi abi.Addr) abi.Errno {
+	if s.closeStack(lo, hi) {
+		return 0
+	}
 	if s.keep(lo, hi) {
 		s.forget(lo, hi)
 		return 0
@@ -340,9 +350,13 @@ func (s *space) protectPart(v *vma, lo, hi abi.Addr, prot uint8) abi.Errno {
 	if !s.room(3) {
 		return abi.ENOMEM
 	}
+	if v.isStack(lo, hi, prot) {
+		return s.openStack(v, lo, hi)
+	}
 	w := *v
 	w.advance(lo)
 	w.end = hi
+	w.flags &^= vmaLazy | vmaWindow
 	if w.settled() {
 		return s.moveToRAM(w, prot)
 	}
@@ -511,5 +525,6 @@ func (s *space) release() {
 			s.forget(lo, hi) // the host has none to give: what is left there is nobody's
 		}
 	}
+	s.dropWindows(s.lo, s.hi)
 	s.heap, s.brk = 0, 0
 }

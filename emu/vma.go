@@ -37,6 +37,8 @@ const (
 	vmaWritten                       // private pages that may differ from a fresh mapping of the same backing
 	vmaStack                         // the first thread's stack, for what procfs shows
 	vmaHeap                          // below the break
+	vmaLazy                          // has no memory yet: see lazy.go
+	vmaWindow                        // the top of a thread's stack: likewise
 	vmaBorrowed                      // pages of the RAM that another mapping owns; only while one is being moved
 )
 

@@ -31,6 +31,15 @@ func SetArea(lo, hi, lowLo, lowHi abi.Addr) {
 	area.low, area.lowSize = uint64(lowLo), uint64(lowHi-lowLo)
 }
 
+// mend is set by SetMend.
+var mend func(a abi.Addr) bool
+
+// SetMend sets what is asked about an address of a guest that a copy cannot access: true says that
+// it has been given memory since, so that the copy is to try again. Call it before the first copy.
+func SetMend(f func(a abi.Addr) bool) { mend = f }
+
+func mended(a abi.Addr) bool { return mend != nil && mend(a) }
+
 // within returns how many of the n bytes at a lie before the end of the range that a is in; 0
 // if a is no guest address.
 func within(a abi.Addr, n uint64) uint64 {
@@ -70,7 +79,11 @@ func TryCopyIn(dst []byte, src abi.Addr) (n int, stopped Side) {
 		left, fault := pieceIn(unsafe.Pointer(&dst[n]), uintptr(src)+uintptr(n), uintptr(c))
 		n += c - int(left)
 		if left != 0 {
-			return n, side(fault, dst)
+			s := side(fault, dst)
+			if s == Guest && mended(src+abi.Addr(n)) {
+				continue
+			}
+			return n, s
 		}
 	}
 	if n < len(dst) {
@@ -88,7 +101,11 @@ func TryCopyOut(dst abi.Addr, src []byte) (n int, stopped Side) {
 		left, fault := pieceOut(uintptr(dst)+uintptr(n), unsafe.Pointer(&src[n]), uintptr(c))
 		n += c - int(left)
 		if left != 0 {
-			return n, side(fault, src)
+			s := side(fault, src)
+			if s == Guest && mended(dst+abi.Addr(n)) {
+				continue
+			}
+			return n, s
 		}
 	}
 	if n < len(src) {
@@ -128,7 +145,7 @@ func Zero(dst abi.Addr, n uint64) (done uint64) {
 		c := min(m-done, chunk)
 		left := pieceZero(uintptr(dst)+uintptr(done), uintptr(c))
 		done += c - uint64(left)
-		if left != 0 {
+		if left != 0 && !mended(dst+abi.Addr(done)) {
 			break
 		}
 	}
@@ -151,6 +168,9 @@ func CopyString(dst []byte, src abi.Addr) (n int, ok bool) {
 		return n, false
 	}
 	left, nul := copyString(unsafe.Pointer(&dst[0]), uintptr(src), uintptr(m))
+	for nul == 0 && left != 0 && mended(src+abi.Addr(m)-abi.Addr(left)) {
+		left, nul = copyString(unsafe.Pointer(&dst[0]), uintptr(src), uintptr(m))
+	}
 	return m - int(left), nul == 1 && left != 0
 }
 
@@ -160,6 +180,9 @@ func Load32(a abi.Addr) (v uint32, ok bool) {
 		return 0, false
 	}
 	left, w := load32(uintptr(a), 0, 0)
+	if left != 0 && mended(a) {
+		left, w = load32(uintptr(a), 0, 0)
+	}
 	return uint32(w), left == 0
 }
 
@@ -169,6 +192,9 @@ func Load64(a abi.Addr) (v uint64, ok bool) {
 		return 0, false
 	}
 	left, w := load64(uintptr(a), 0, 0)
+	if left != 0 && mended(a) {
+		left, w = load64(uintptr(a), 0, 0)
+	}
 	return uint64(w), left == 0
 }
 
@@ -178,6 +204,9 @@ func Store32(a abi.Addr, v uint32) (ok bool) {
 		return false
 	}
 	left, _ := store32(uintptr(a), uintptr(v), 0)
+	if left != 0 && mended(a) {
+		left, _ = store32(uintptr(a), uintptr(v), 0)
+	}
 	return left == 0
 }
 
@@ -187,6 +216,9 @@ func Store64(a abi.Addr, v uint64) (ok bool) {
 		return false
 	}
 	left, _ := store64(uintptr(a), uintptr(v), 0)
+	if left != 0 && mended(a) {
+		left, _ = store64(uintptr(a), uintptr(v), 0)
+	}
 	return left == 0
 }
 
@@ -198,6 +230,9 @@ func CompareAndSwap32(a abi.Addr, old, new uint32) (prev uint32, ok bool) {
 		return 0, false
 	}
 	left, w := cas32(uintptr(a), uintptr(old), uintptr(new))
+	if left != 0 && mended(a) {
+		left, w = cas32(uintptr(a), uintptr(old), uintptr(new))
+	}
 	return uint32(w), left == 0
 }
 
