@@ -77,9 +77,6 @@ func (k *Kernel) newDescription(dentry *vfs.Dentry, file openFile, m mode, flags
 	d.mode, d.kernel, d.file, d.dentry, d.node = m, k, file, dentry, dentry.Node()
 	d.pos = 0
 	d.flags.Store(flags)
-	d.flocked.Store(false)
-	d.owner.Store(0)
-	d.sig.Store(0)
 	d.refs.Store(1) // from here on somebody with an old pointer may take a reference, for a moment
 	return d, 0
 }
@@ -111,6 +108,11 @@ func (d *description) unref() {
 func (d *description) destroy() {
 	if d.flocked.Load() {
 		d.kernel.io.locks.releaseDescription(d)
+		d.flocked.Store(false)
+	}
+	if d.owner.Load()|d.sig.Load() != 0 {
+		d.owner.Store(0)
+		d.sig.Store(0)
 	}
 	d.file.release(d)
 	d.dentry.Unref()

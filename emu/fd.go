@@ -110,26 +110,26 @@ func (f *fdTable) get(fd int32) *description {
 	}
 }
 
-// reserve takes the lowest free descriptor from lowest on and below limit, for install or
-// unreserve.
-func (f *fdTable) reserve(lowest int, limit uint64, cloexec bool) (int32, abi.Errno) {
-	limit = min(limit, maxDescriptors)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// free returns the lowest free descriptor from lowest on, which may lie behind the table. The caller
+// holds mu, or is the only thread that changes the table.
+func (f *fdTable) free(lowest int) int {
 	from := max(lowest, f.low)
-	fd := len(f.used) * 64
 	for w := from / 64; w < len(f.used); w++ {
 		free := ^f.used[w]
 		if w == from/64 {
 			free &= ^uint64(0) << (from % 64)
 		}
 		if free != 0 {
-			fd = w*64 + bits.TrailingZeros64(free)
-			break
+			return w*64 + bits.TrailingZeros64(free)
 		}
 	}
-	fd = max(fd, from)
-	if uint64(fd) >= limit {
+	return max(len(f.used)*64, from)
+}
+
+// reserveLocked marks the lowest free descriptor from lowest on and below limit as used. The caller holds mu.
+func (f *fdTable) reserveLocked(lowest int, limit uint64, cloexec bool) (int32, abi.Errno) {
+	fd := f.free(lowest)
+	if uint64(fd) >= min(limit, maxDescriptors) {
 		return -1, abi.EMFILE
 	}
 	f.grow(fd)
@@ -138,6 +138,15 @@ func (f *fdTable) reserve(lowest int, limit uint64, cloexec bool) (int32, abi.Er
 		f.low = fd + 1
 	}
 	return int32(fd), 0
+}
+
+// reserve takes the lowest free descriptor from lowest on and below limit, for install or
+// unreserve.
+func (f *fdTable) reserve(lowest int, limit uint64, cloexec bool) (int32, abi.Errno) {
+	f.mu.Lock()
+	fd, errno := f.reserveLocked(lowest, limit, cloexec)
+	f.mu.Unlock()
+	return fd, errno
 }
 
 // install opens a reserved descriptor on d, whose reference it takes.
@@ -156,13 +165,16 @@ func (f *fdTable) unreserve(fd int32) {
 
 // add opens the lowest free descriptor on d, whose reference it takes, also when it fails.
 func (f *fdTable) add(d *description, lowest int, limit uint64, cloexec bool) (int32, abi.Errno) {
-	fd, errno := f.reserve(lowest, limit, cloexec)
+	f.mu.Lock()
+	fd, errno := f.reserveLocked(lowest, limit, cloexec)
+	if errno == 0 {
+		(*f.slots.Load())[fd].Store(d)
+	}
+	f.mu.Unlock()
 	if errno != 0 {
 		d.unref()
-		return -1, errno
 	}
-	f.install(fd, d)
-	return fd, 0
+	return fd, errno
 }
 
 // take frees fd and returns what it was open on, or nil. The caller holds mu.

@@ -91,8 +91,19 @@ func (t *Task) pathOpen(at int32, pathAddr abi.Addr, flags, mode uint32) (uint64
 	if flags&abi.O_PATH == 0 {
 		flags |= abi.O_LARGEFILE
 	}
-	files := t.proc.files
-	fd, errno := files.reserve(0, t.maxFD(), flags&abi.O_CLOEXEC != 0)
+	files, limit := t.proc.files, t.maxFD()
+	if t.proc.live.Load() == 1 {
+		// Nobody else can take the last free descriptor meanwhile.
+		if uint64(files.free(0)) >= limit {
+			return 0, abi.EMFILE
+		}
+		d, errno := t.openAt(at, path, flags, mode)
+		if errno != 0 {
+			return 0, errno
+		}
+		return t.addFile(d, flags&abi.O_CLOEXEC != 0)
+	}
+	fd, errno := files.reserve(0, limit, flags&abi.O_CLOEXEC != 0)
 	if errno != 0 {
 		return 0, errno
 	}
