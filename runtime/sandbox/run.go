@@ -66,6 +66,12 @@ func (b *boot) mount() (*vfs.Namespace, error) {
 	b.fs, err = ext4.Mount(b.disk, ext4.Options{
 		ReadOnly: c.ReadOnly,
 		Arena:    blockdev.NewArena(b.ram[:c.CacheBytes-bounceBytes]),
+		// Blocks that are freed must not be seen any more in what was mapped of their file.
+		Revoke: func(ino uint64, off, n int64) {
+			if b.k != nil { // not while the journal is replayed
+				b.k.Revoke(ino, off, n)
+			}
+		},
 		Log: func(format string, args ...any) {
 			b.tell.say(control.Report, fmt.Appendf(nil, "pinhole: image %s: "+format+"\\n", append([]any{c.Image}, args...)...))
 		},
