@@ -117,4 +117,3 @@ func (t *Task) procCwd(buf abi.Addr, n uint64) (uint64, abi.Errno) {
 	}
 	return uint64(len(b)), 0
 }
-

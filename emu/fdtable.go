@@ -310,4 +310,3 @@ func (f *fdTable) list(first int32, n int) []int32 {
 	}
 	return fds
 }
-

@@ -318,4 +318,3 @@ func (p *pipe) detach(m mode) {
 	p.forRoom.wakeAll()
 	p.forAny.wakeAll()
 }
-
