@@ -86,9 +86,10 @@ func (fs *FS) iget(ino uint32) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.d.Links == 0 && !n.onOrphanList.Load() {
+	if n.wasDead && !n.onOrphanList.Load() {
+		err := fs.corruptInode(ino, "a directory refers to it, but it is deleted")
 		n.Unref()
-		return nil, fs.corruptInode(ino, "a directory refers to it, but it is deleted")
+		return nil, err
 	}
 	return n, nil
 }

@@ -49,6 +49,7 @@ type inode struct {
 	lruPrev, lruNext *inode
 
 	ready   atomic.Bool
+	wasDead bool  // had no links when it was loaded
 	loadErr error // set before mu is released by who loads it
 }
 
@@ -154,6 +155,7 @@ func (fs *FS) adoptInode(n *inode) error {
 		return fs.corruptInode(n.ino, "block count in blocks without the huge_file feature")
 	}
 	n.atimeDue.Store(atimeIsOld(d))
+	n.wasDead = d.Links == 0
 	return nil
 }
 
