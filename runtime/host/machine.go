@@ -139,6 +139,9 @@ func (cfg *Config) pool(cpus int) (n, guests int, err error) {
 // lock's. From here on the runtime makes no thread, and signals that mean nothing to the
 // machine are ignored.
 func (m *Machine) Seal() error {
+	if err := awaitApart(); err != nil {
+		return err
+	}
 	left := strangers()
 	if left > 0 { // made since New
 		var err error

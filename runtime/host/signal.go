@@ -23,6 +23,10 @@ var (
 	// startMonitor starts the Go runtime's monitor thread, which the runtime overlay leaves to us; nil
 	// without the overlay. The overlay knows it by this name.
 	startMonitor func()
+
+	// threadsApart counts those threads that are not for guests and have come up; nil without
+	// the overlay.
+	threadsApart func() int
 	strictCalls  uint32     // a refused call of our own is fatal
 	checkThreads uint32 = 1 // there may be threads that have not been adopted
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -173,9 +174,26 @@ func strangers() int {
 	n, _ := runtime.ThreadCreateProfile(nil) // a record for each thread there is
 	threads.mu.Lock()
 	defer threads.mu.Unlock()
-	// The runtime's monitor, and the thread that it makes threads from, never run Go code of anybody else.
-	const apart = 2
 	return n - apart - len(threads.all)
+}
+
+// apart is how many threads never run Go code of anybody else: the runtime's monitor, and the
+// thread that it makes threads from.
+const apart = 2
+
+// awaitApart waits until those two are up. What a thread does first, with all signals blocked, the
+// lock forbids: a thread that the host had not run by then would end the process.
+func awaitApart() error {
+	if threadsApart == nil {
+		return nil
+	}
+	for range 100000 { // seconds: the host may be busy
+		if threadsApart() == apart {
+			return nil
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+	return errors.New("host: the Go runtime's own threads do not come up")
 }
 
 // cpuTime returns the processor time that all adopted threads have used, to a tick.

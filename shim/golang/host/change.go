@@ -44,6 +44,12 @@ var pinholeLocked uint32
 //go:linkname pinholeMonitor pinhole/runtime/host.startMonitor
 var pinholeMonitor func()
 
+// pinholeApart counts the threads that never run Go code of anybody else and have done what threads
+// do at their start: the monitor, and the thread that makes threads.
+//
+//go:linkname pinholeApart pinhole/runtime/host.threadsApart
+var pinholeApart func() int
+
 // pinholeReady is goready without waking a host thread that might take the goroutine over: it is
 // next on this one's processor, which comes free when the caller parks, or is taken by the
 // monitor thread if the caller stays in a guest.
@@ -52,6 +58,12 @@ var pinholeMonitor func()
 var pinholeReady func(gp *g)
 
 func init() {
+	pinholeApart = func() int {
+		lock(&sched.lock)
+		n := sched.nmsys
+		unlock(&sched.lock)
+		return int(n)
+	}
 	pinholeReady = func(gp *g) {
 		systemstack(func() {
 			mp := acquirem()
