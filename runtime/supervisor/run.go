@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -203,6 +204,7 @@ func (r *sandbox) launch() error {
 	}
 	r.disk.start()
 	r.stdio.start()
+	time.AfterFunc(settled, trim)
 	// A sandbox that ends before it has read everything is not an error here: wait tells why.
 	go func() {
 		r.spec.Config.Send(r.toIt)
