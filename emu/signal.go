@@ -132,6 +132,9 @@ func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
 	if p.exiting {
 		return 0
 	}
+	if to != nil && p.tasks[to.tid] != to {
+		return abi.ESRCH // it has ended since it was found
+	}
 	s := &p.sig
 	s.mu.Lock()
 	defer s.mu.Unlock()
