@@ -61,13 +61,14 @@ type Kernel struct {
 	shares  shares
 	revokes atomic.Uint64 // calls of Revoke so far
 
-	mu       sync.Mutex
-	procs    map[int32]*Process
-	tasks    map[int32]*Task // of all processes, by thread number
-	nextID   int32
-	taskN    atomic.Int32 // threads of all processes
-	initDone chan struct{}
-	initExit int // status of the first process, once initDone is closed
+	mu         sync.Mutex
+	procs      map[int32]*Process
+	tasks      map[int32]*Task // of all processes, by thread number
+	nextID     int32
+	taskN      atomic.Int32 // threads of all processes
+	maxThreads int32
+	initDone   chan struct{}
+	initExit   int // status of the first process, once initDone is closed
 }
 
 // New makes a kernel without processes.
@@ -87,6 +88,7 @@ func New(c Config) *Kernel {
 	}
 	k.slots.free.Store(int64(c.Machine.MaxGuests()))
 	k.commit.limit = c.Machine.MemoryLimit()
+	k.maxThreads = int32(min(maxThreads, max(64, k.commit.limit/4/threadBytes)))
 	guest.SetMend(k.mend)
 	k.started = k.monotonic()
 	k.keepalive = time.AfterFunc(time.Duration(forever), func() {})

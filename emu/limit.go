@@ -23,7 +23,7 @@ func (p *Process) setLimits() {
 		abi.RLIMIT_STACK:      {stackSize, none},
 		abi.RLIMIT_CORE:       {0, 0},
 		abi.RLIMIT_RSS:        {none, none},
-		abi.RLIMIT_NPROC:      {maxThreads, maxThreads},
+		abi.RLIMIT_NPROC:      {uint64(p.kernel.maxThreads), uint64(p.kernel.maxThreads)},
 		abi.RLIMIT_NOFILE:     {1024, 1 << 16},
 		abi.RLIMIT_MEMLOCK:    {8 << 20, 8 << 20},
 		abi.RLIMIT_AS:         {none, none},

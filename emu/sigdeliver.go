@@ -12,9 +12,9 @@ func (t *Task) deliver(restart uint64) bool {
 	s.mu.Lock()
 	t.calm(attSignal)
 	set := ^t.sigmask
-	info, ok := t.sigpend.take(set)
+	info, ok := t.sigpend.take(set, s)
 	if !ok {
-		info, ok = s.pending.take(set)
+		info, ok = s.pending.take(set, s)
 	}
 	if !ok {
 		if t.useOld {

@@ -11,26 +11,31 @@ type signals struct {
 	mu      sync.Mutex
 	act     [abi.SIGRTMAX + 1]abi.Sigaction // by number; 0 is unused
 	pending sigQueue                        // for whichever thread takes them
+	queued  int                             // real-time signals in all queues of the process
 }
 
 // sigQueue is a list of pending signals. Of the first 31 only one of each is kept, of the
-// real-time ones as many as the limit admits, in order.
+// real-time ones as many as the process's limit admits, in order.
 type sigQueue struct {
 	set  abi.Sigset
 	list []abi.Siginfo
 }
 
-// maxQueued bounds a sigQueue (RLIMIT_SIGPENDING may be lower).
+// maxQueued bounds the real-time signals that are pending for a process and its threads (RLIMIT_SIGPENDING may be lower).
 const maxQueued = 4096
 
-// add puts a signal into the queue; EAGAIN when it is full.
-func (q *sigQueue) add(info *abi.Siginfo, limit uint64) abi.Errno {
+// add puts a signal into the queue; EAGAIN when the process has limit of them.
+func (q *sigQueue) add(info *abi.Siginfo, s *signals, limit uint64) abi.Errno {
 	sig := int(info.Signo)
-	if q.set.Has(sig) && sig < abi.SIGRTMIN {
-		return 0
-	}
-	if sig >= abi.SIGRTMIN && uint64(len(q.list)) >= min(limit, maxQueued) {
-		return abi.EAGAIN
+	if sig < abi.SIGRTMIN {
+		if q.set.Has(sig) {
+			return 0
+		}
+	} else {
+		if uint64(s.queued) >= min(limit, maxQueued) {
+			return abi.EAGAIN
+		}
+		s.queued++
 	}
 	q.set = q.set.Add(sig)
 	q.list = append(q.list, *info)
@@ -38,14 +43,14 @@ func (q *sigQueue) add(info *abi.Siginfo, limit uint64) abi.Errno {
 }
 
 // take removes the first pending signal of set: faults before others, lower numbers before higher.
-func (q *sigQueue) take(set abi.Sigset) (info abi.Siginfo, ok bool) {
+func (q *sigQueue) take(set abi.Sigset, s *signals) (info abi.Siginfo, ok bool) {
 	set &= q.set
 	if set == 0 {
 		return info, false
 	}
 	sig := 1
-	if s := set & faultSignals; s != 0 {
-		set = s
+	if f := set & faultSignals; f != 0 {
+		set = f
 	}
 	for !set.Has(sig) {
 		sig++
@@ -65,19 +70,25 @@ func (q *sigQueue) take(set abi.Sigset) (info abi.Siginfo, ok bool) {
 	if !more {
 		q.set = q.set.Del(sig)
 	}
+	if sig >= abi.SIGRTMIN {
+		s.queued--
+	}
 	return info, true
 }
 
 // flush removes all signals of set.
-func (q *sigQueue) flush(set abi.Sigset) {
+func (q *sigQueue) flush(set abi.Sigset, s *signals) {
 	if q.set&set == 0 {
 		return
 	}
 	q.set &^= set
 	kept := q.list[:0]
 	for i := range q.list {
-		if !set.Has(int(q.list[i].Signo)) {
+		switch sig := int(q.list[i].Signo); {
+		case !set.Has(sig):
 			kept = append(kept, q.list[i])
+		case sig >= abi.SIGRTMIN:
+			s.queued--
 		}
 	}
 	q.list = kept
@@ -153,7 +164,7 @@ func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
 	if to != nil {
 		q = &to.sigpend
 	}
-	if errno := q.add(info, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
+	if errno := q.add(info, s, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
 		return errno
 	}
 	if taker != nil {
@@ -164,9 +175,9 @@ func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
 
 // flush removes pending signals of all threads. Both locks are held.
 func (p *Process) flush(set abi.Sigset) {
-	p.sig.pending.flush(set)
+	p.sig.pending.flush(set, &p.sig)
 	for _, t := range p.tasks {
-		t.sigpend.flush(set)
+		t.sigpend.flush(set, &p.sig)
 	}
 }
 
@@ -219,12 +230,14 @@ func (t *Task) maskDuring(set abi.Sigset) {
 	s.mu.Unlock()
 }
 
-// signalsOf passes on what was meant for the process, and only t would have taken, once t has ended.
+// signalsOf forgets the signals of t, which has ended, and passes on those of the process that
+// only t would have taken.
 func (p *Process) signalsOf(t *Task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sig.mu.Lock()
 	defer p.sig.mu.Unlock()
+	t.sigpend.flush(^abi.Sigset(0), &p.sig)
 	set := p.sig.pending.set
 	for sig := 1; set != 0 && sig <= abi.SIGRTMAX; sig++ {
 		if set.Has(sig) {

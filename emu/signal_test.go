@@ -22,15 +22,16 @@ func newSignalWorld(t testing.TB) (*memWorld, uint64) {
 
 func TestSignalQueue(t *testing.T) {
 	var q sigQueue
+	var all signals
 	for _, s := range []struct {
 		sig  int32
 		code int32
 	}{{abi.SIGUSR1, 1}, {40, 1}, {abi.SIGUSR1, 2}, {40, 2}, {abi.SIGSEGV, 1}, {abi.SIGHUP, 1}, {35, 1}} {
-		q.add(&abi.Siginfo{Signo: s.sig, Code: s.code}, 100)
+		q.add(&abi.Siginfo{Signo: s.sig, Code: s.code}, &all, 100)
 	}
 	var got [][2]int32
 	for {
-		info, ok := q.take(^sigset(35))
+		info, ok := q.take(^sigset(35), &all)
 		if !ok {
 			break
 		}
@@ -41,17 +42,21 @@ func TestSignalQueue(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if q.set != sigset(35) || len(q.list) != 1 {
-		t.Errorf("left: %#x, %d", q.set, len(q.list))
+	if q.set != sigset(35) || len(q.list) != 1 || all.queued != 1 {
+		t.Errorf("left: %#x, %d, %d", q.set, len(q.list), all.queued)
 	}
-	for range 3 {
-		q.add(&abi.Siginfo{Signo: 40}, 3)
-	}
-	if errno := q.add(&abi.Siginfo{Signo: 40}, 3); errno != abi.EAGAIN {
+	var other sigQueue
+	other.add(&abi.Siginfo{Signo: 40}, &all, 3)
+	q.add(&abi.Siginfo{Signo: 40}, &all, 3)
+	if errno := q.add(&abi.Siginfo{Signo: 40}, &all, 3); errno != abi.EAGAIN {
 		t.Errorf("full queue: %v", errno)
 	}
-	if errno := q.add(&abi.Siginfo{Signo: abi.SIGTERM}, 3); errno != 0 {
+	if errno := q.add(&abi.Siginfo{Signo: abi.SIGTERM}, &all, 3); errno != 0 {
 		t.Errorf("a plain signal to a full queue: %v", errno)
+	}
+	q.flush(^abi.Sigset(0), &all)
+	if all.queued != 1 || q.set != 0 || len(q.list) != 0 {
+		t.Errorf("after flush: %d queued, %#x", all.queued, q.set)
 	}
 }
 

@@ -152,9 +152,9 @@ func (t *Task) signalWait(set, info, timeout abi.Addr, masksize uint64) (uint64,
 	for {
 		s.mu.Lock()
 		t.sigwait = want
-		got, ok := t.sigpend.take(want)
+		got, ok := t.sigpend.take(want, s)
 		if !ok {
-			got, ok = s.pending.take(want)
+			got, ok = s.pending.take(want, s)
 		}
 		s.mu.Unlock()
 		if ok {

@@ -7,8 +7,12 @@ import (
 	"pinhole/emu/guest"
 )
 
-// maxThreads bounds the threads of all processes: each has its context and a goroutine.
-const maxThreads = 16384
+// maxThreads bounds the threads of all processes. Each has a context and a goroutine, of threadBytes together,
+// which may be a quarter of the memory that guests may have.
+const (
+	maxThreads  = 16384
+	threadBytes = 16 << 10
+)
 
 const (
 	// threadFlags are what a clone must have to make a thread of the same process,
@@ -78,7 +82,7 @@ func copyContext(c, from *guest.Context) {
 
 // addTask gives t a number and makes it one of its process's threads. EAGAIN: too many.
 func (k *Kernel) addTask(t *Task) abi.Errno {
-	if k.taskN.Add(1) > maxThreads {
+	if k.taskN.Add(1) > k.maxThreads {
 		k.taskN.Add(-1)
 		return abi.EAGAIN
 	}
