@@ -1,10 +1,8 @@
 package escape
 
 import (
-	"debug/elf"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pinhole/runtime/launch"
 	"pinhole/runtime/seccomp"
 	"pinhole/tests/harness"
 )
@@ -272,76 +269,6 @@ func TestSupervisor(t *testing.T) {
 	}
 }
 
-// TestEatMemory: memory ends with ENOMEM, or the sandbox ends; the host gives no more than
-// it was to have.
-func TestEatMemory(t *testing.T) {
-	const limit = 64 // megabytes
-	for _, kind := range []string{"map", "shared", "break"} {
-		t.Run(kind, func(t *testing.T) {
-			s := startWith(t, []string{"--memory", fmt.Sprintf("%dM", limit)}, "eatmemory", kind)
-			out := s.ready()
-			if got := numbers(out, "megabytes"); len(got) != 1 || got[0] > limit {
-				t.Errorf("a program that may have %d MB has %v", limit, got)
-			}
-			rss := status(fmt.Sprintf("/proc/%d/status", s.process()))
-			kb, _ := strconv.Atoi(strings.Fields(rss["VmHWM"] + " 0")[0])
-			if kb > (limit+96)<<10 {
-				t.Errorf("the sandbox process has had %d kB of memory", kb)
-			}
-			if status := s.end(); status != 0 {
-				t.Errorf("exit status %d\n%s", status, s.stderr.String())
-			}
-		})
-	}
-}
-
-// TestEatThreads: guest threads cost the host no tasks, and end with EAGAIN or ENOMEM.
-func TestEatThreads(t *testing.T) {
-	s := startWith(t, []string{"--memory", "128M"}, "eatthreads", "50000")
-	out := s.ready()
-	n, last := numbers(out, "threads"), numbers(out, "last")
-	if len(n) != 1 || n[0] < 100 {
-		t.Errorf("threads: %v", out)
-	}
-	if len(last) == 1 && last[0] < 0 && last[0] != -int(syscall.EAGAIN) && last[0] != -int(syscall.ENOMEM) {
-		t.Errorf("ended with errno %d", -last[0])
-	}
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.process()))
-	if err != nil || len(tasks) > 100 {
-		t.Errorf("%d host threads, %v", len(tasks), err)
-	}
-	t.Logf("%v guest threads on %d host threads", n, len(tasks))
-	if status := s.end(); status != 0 {
-		t.Errorf("exit status %d\n%s", status, s.stderr.String())
-	}
-}
-
-func TestEatDescriptors(t *testing.T) {
-	s := start(t, "eatdescriptors")
-	out := s.ready()
-	if last := numbers(out, "last"); len(last) != 1 || last[0] != -int(syscall.EMFILE) {
-		t.Errorf("%v", out)
-	}
-	if status := s.end(); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-}
-
-// TestEatCPU: a guest that computes on more threads than there are processors, without ever
-// calling, can be ended by a signal to the supervisor at once.
-func TestEatCPU(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		s := start(t, "eatcpu", "8")
-		s.until("spinning")
-		time.Sleep(50 * time.Millisecond)
-		s.inspect()
-		s.cmd.Process.Signal(sig)
-		if status := s.wait(); status != 128+int(sig) {
-			t.Errorf("%v: exit status %d\n%s", sig, status, s.stderr.String())
-		}
-	}
-}
-
 // TestSupervisorKilled: the sandbox ends with its supervisor, computing or not.
 func TestSupervisorKilled(t *testing.T) {
 	s := start(t, "eatcpu", "4")
@@ -350,80 +277,4 @@ func TestSupervisorKilled(t *testing.T) {
 	s.cmd.Process.Kill()
 	s.cmd.Wait()
 	s.gone(pid)
-}
-
-// TestWildWrite: a guest destroys the kernel in its own process. The sandbox ends in
-// whatever way or goes on; the supervisor stays well, ends it when told, and the image is
-// sound. What is said on standard error can be the dying kernel's, and anything.
-func TestWildWrite(t *testing.T) {
-	for _, c := range []struct {
-		where     string
-		kilobytes int
-	}{{"c000000000", 64}, {"60001000", 64}, {"10000", 64}, {"7fff00000000", 64}, {"context", 4}, {"stack", 2}, {"heap", 2048}, {kernelData(t), 64}} {
-		t.Run(c.where, func(t *testing.T) {
-			s := start(t, "wildwrite", c.where, strconv.Itoa(c.kilobytes))
-			s.until("writing")
-			time.Sleep(200 * time.Millisecond)
-			s.cmd.Process.Signal(syscall.SIGTERM) // if it is still there
-			timer := time.AfterFunc(5*time.Second, func() { s.cmd.Process.Kill() })
-			status := s.wait()
-			if !timer.Stop() {
-				t.Errorf("did not end by SIGTERM")
-			}
-			if status < 70 {
-				t.Errorf("exit status %d\n%s", status, s.stderr.String())
-			}
-			t.Logf("exit status %d: %.300s", status, s.stderr.String())
-		})
-	}
-}
-
-// kernelData returns the address, in hex, of the kernel's variables.
-func kernelData(t *testing.T) string {
-	t.Helper()
-	harness.Pinhole(t)
-	f, err := elf.Open(filepath.Join(harness.Root(), "build", "bin", launch.Name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_W != 0 {
-			return strconv.FormatUint(p.Vaddr&^4095, 16)
-		}
-	}
-	t.Fatal("the kernel has no variables")
-	return ""
-}
-
-// TestKernelJump uses the kernel's own system call instructions for a forbidden call. What
-// the code behind the instruction then does with the guest's stack is the guest's problem; a
-// sandbox that goes round in it for ever can be ended.
-func TestKernelJump(t *testing.T) {
-	for which := range 8 {
-		s := start(t, "kerneljump", "@canary@/../made", strconv.Itoa(which))
-		s.stdin.Close()
-		if line, ok := s.next(); !ok || line != "site" {
-			t.Errorf("no system call instruction %d: %q", which, line)
-		}
-		select {
-		case <-s.lines:
-		case <-time.After(2 * time.Second):
-			s.cmd.Process.Signal(syscall.SIGTERM)
-		}
-		t.Logf("instruction %d: exit status %d: %.200s", which, s.wait(), s.stderr.String())
-	}
-}
-
-// TestForge: what a guest puts into the supervisor's pipes is believed by nobody. The sandbox
-// ends; the supervisor reports it and stays well.
-func TestForge(t *testing.T) {
-	for seed := range 4 {
-		s := start(t, "forge", strconv.Itoa(seed+1))
-		status := s.wait()
-		if strings.Contains(s.stderr.String(), "panic:") || strings.Contains(s.stderr.String(), "goroutine ") {
-			t.Errorf("seed %d: the supervisor has crashed\n%s", seed, s.stderr.String())
-		}
-		t.Logf("exit status %d: %.300s", status, s.stderr.String())
-	}
 }
