@@ -88,6 +88,9 @@ func (f *mappedFile) view(off int64, n uint64) (*fileView, abi.Errno) {
 		return w, 0
 	}
 	n = min(n, uint64(w.size-off))
+	if f.shared == nil {
+		f.kernel.beforeRead(f.node, off, int(n))
+	}
 	if f.shared != nil && f.shared.inRAM() {
 		return w, f.shared.view(w, off, int64(n))
 	}
@@ -294,35 +297,43 @@ func (s *space) recopy(w vma) abi.Errno {
 // content there again. It is safe to call with locks of the file system held.
 func (k *Kernel) Revoke(ino uint64, off, n int64) {
 	k.revokes.Add(1)
-	lo, hi := pageUp(off), off+n
 	for _, p := range k.processes() {
-		p.mem.revoke(ino, lo, hi)
+		p.mem.hide(pageUp(off), off+n, func(v *vma) bool { return v.back == BackImage && v.file.node.Ino() == ino })
 	}
 }
 
-func (s *space) revoke(ino uint64, lo, hi int64) {
+// hide takes away what is shown of the pages of a file in [lo, hi), by those mappings of which shows it holds. What is still there comes
+// back by the fault of the next access.
+func (s *space) hide(lo, hi int64, shows func(*vma) bool) {
 	s.lock()
 	defer s.unlock()
-	var found []vma
-	for p := s.set.seek(0); ; p = s.set.next(p) {
-		v := s.set.at(p)
-		if v == nil {
-			break
-		}
-		if v.back == BackImage && v.file.node.Ino() == ino && v.fileOff < hi && v.fileOff+int64(v.len()) > lo {
-			w := *v
-			w.end = min(w.end, w.start+abi.Addr(pageUp(hi)-w.fileOff))
-			if lo > w.fileOff {
-				w.advance(w.start + abi.Addr(lo-w.fileOff))
-			}
-			found = append(found, w)
-		}
-	}
-	for _, w := range found {
+	for _, w := range s.shown(lo, hi, shows) {
 		w.back, w.off, w.origin = BackNone, 0, 0
 		if s.host(&w, false) != 0 {
 			panic("emu: the host refuses to take a mapping away") // better than to show another file's content
 		}
 		s.exchange(w)
+	}
+}
+
+// shown returns the parts of mappings of files that lie in [lo, hi) of their file and for which which holds. Locked.
+func (s *space) shown(lo, hi int64, which func(*vma) bool) []vma {
+	var found []vma
+	for p := s.set.seek(0); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil {
+			return found
+		}
+		if v.file == nil || v.fileOff >= hi || v.fileOff+int64(v.len()) <= lo || !which(v) {
+			continue
+		}
+		w := *v
+		if hi-w.fileOff < int64(w.len()) {
+			w.end = w.start + abi.Addr(pageUp(hi)-w.fileOff)
+		}
+		if lo > w.fileOff {
+			w.advance(w.start + abi.Addr(lo-w.fileOff))
+		}
+		found = append(found, w)
 	}
 }

@@ -299,6 +299,9 @@ func (k *Kernel) truncated() {
 		var a vfs.Attr
 		if f.node.Attr(&a) == 0 {
 			f.refresh(a.Size, 1<<62)
+			for _, p := range k.processes() {
+				p.mem.hide(pageUp(a.Size), 1<<62, func(v *vma) bool { return v.file.shared == f && v.back != BackNone })
+			}
 		}
 		s.put(f)
 	}
@@ -314,21 +317,9 @@ func (k *Kernel) reshow(f *sharedFile, lo, hi int64) {
 
 func (s *space) reshow(f *sharedFile, lo, hi int64) {
 	s.lock()
-	var found []vma
-	for p := s.set.seek(0); ; p = s.set.next(p) {
-		v := s.set.at(p)
-		if v == nil {
-			break
-		}
-		if v.file != nil && v.file.shared == f && v.back != BackRAM && v.fileOff < hi && v.fileOff+int64(v.len()) > lo {
-			w := *v
-			w.end = min(w.end, w.start+abi.Addr(hi-w.fileOff))
-			if lo > w.fileOff {
-				w.advance(w.start + abi.Addr(lo-w.fileOff))
-			}
-			w.file.refs++
-			found = append(found, w)
-		}
+	found := s.shown(lo, hi, func(v *vma) bool { return v.file.shared == f && v.back != BackRAM })
+	for i := range found {
+		found[i].file.refs++
 	}
 	s.unlock()
 	for _, v := range found {
