@@ -132,15 +132,17 @@ func (p *Process) keep(spec *Spec, started chan<- error) {
 }
 
 // startForbidding starts the process in all namespaces that the host allows. Which these are
-// is found by trying: all, all but one, the same without the user namespace if the caller has
-// the right to do without, none.
+// is found by trying: all, all but one, the same without the user namespace if the caller is
+// root, none; and each as nobody first where the caller is root.
 func startForbidding(spec *Spec) (*os.Process, Layers, error) {
 	wanted := allNamespaces &^ spec.Without
 	try := []Layers{wanted}
 	for _, ns := range namespaces[1:] {
 		try = append(try, wanted&^ns.layer)
 	}
+	drop := []bool{false}
 	if os.Geteuid() == 0 {
+		drop = []bool{true, false}
 		without := wanted &^ UserNamespace
 		try = append(try, without)
 		for _, ns := range namespaces[1:] {
@@ -148,28 +150,36 @@ func startForbidding(spec *Spec) (*os.Process, Layers, error) {
 		}
 	}
 	try = append(try, 0)
+	type attempt struct {
+		set  Layers
+		drop bool
+	}
+	tried := map[attempt]bool{}
 	caps := ownCapabilities()
-	tried := map[Layers]bool{}
 	var last error
 	for _, set := range try {
-		if tried[set] || set&UserNamespace == 0 && set != 0 && os.Geteuid() != 0 {
-			continue
-		}
-		tried[set] = true
-		proc, err := start(spec, set, caps)
-		if err == nil {
-			return proc, set, nil
-		}
-		last = err
-		if !forbidden(err) {
-			break
+		for _, d := range drop {
+			if a := (attempt{set, d}); tried[a] {
+				continue
+			} else {
+				tried[a] = true
+			}
+			proc, err := start(spec, set, d, caps)
+			if err == nil {
+				return proc, set, nil
+			}
+			last = err
+			if !forbidden(err) {
+				return nil, 0, last
+			}
 		}
 	}
 	return nil, 0, last
 }
 
-// start makes the process in the given namespaces.
-func start(spec *Spec, set Layers, caps uint64) (*os.Process, error) {
+// start makes the process in the given namespaces; with drop, as user and group nobody of
+// the caller's, which only root can, and not the root of a container that knows no nobody.
+func start(spec *Spec, set Layers, drop bool, caps uint64) (*os.Process, error) {
 	sys := &syscall.SysProcAttr{
 		Setsid:    true, // out of reach of the terminal, and of the signals it sends to its foreground
 		Pdeathsig: syscall.SIGKILL,
@@ -180,17 +190,15 @@ func start(spec *Spec, set Layers, caps uint64) (*os.Process, error) {
 		}
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
-	if uid == 0 {
+	if drop {
 		uid, gid = nobody, nobody
+		sys.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	if set&UserNamespace != 0 {
 		sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: nobody, HostID: uid, Size: 1}}
 		sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: nobody, HostID: gid, Size: 1}}
-		sys.GidMappingsEnableSetgroups = os.Geteuid() == 0
+		sys.GidMappingsEnableSetgroups = drop
 		caps = ^uint64(0) // a new user namespace's first process has them all in it
-	}
-	if os.Geteuid() == 0 && caps&(1<<unix.CAP_SETUID) != 0 && caps&(1<<unix.CAP_SETGID) != 0 {
-		sys.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	// What Enclose needs for an empty root, and gives up.
 	if caps&(1<<unix.CAP_SYS_CHROOT) != 0 {

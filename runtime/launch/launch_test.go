@@ -45,6 +45,11 @@ func supervisor(role string) {
 			fail(err)
 		}
 	}
+	if strings.Contains(role, "start-here") {
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			fail(err)
+		}
+	}
 	spec := Spec{}
 	if strings.Contains(role, "require") {
 		spec.Require = AllLayers &^ ControlGroup
@@ -332,6 +337,26 @@ func TestNoNamespaces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRootOfNothing: root in a user namespace that knows no other user and allows no further
+// namespace of users, as in some containers. The sandbox starts as what there is.
+func TestRootOfNothing(t *testing.T) {
+	needRoot(t)
+	cmd := as("start-here", 0)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}},
+	}
+	r := readReport(t, cmd)
+	if r.Err != "" && strings.Contains(r.Err, "max_user_namespaces") {
+		t.Skip(r.Err)
+	}
+	checkActs(t, r)
+	if r.Layers&UserNamespace != 0 || r.Layers&(MountNamespace|EmptyRoot|NoCapabilities) != MountNamespace|EmptyRoot|NoCapabilities {
+		t.Errorf("layers: %v", r.Layers)
+	}
 }
 
 // TestWithout: as root, without a user namespace, the others are still made, and the process

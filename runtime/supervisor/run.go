@@ -90,7 +90,8 @@ func prepare(s Spec) (*sandbox, error) {
 		return nil, err
 	}
 	c := &r.spec.Config
-	c.Image, c.ImageBytes, c.ReadOnly = s.Image.name, s.Image.size, s.Image.readOnly
+	c.Image, c.ImageBytes = s.Image.name, s.Image.size
+	c.ReadOnly = s.Image.readOnly && !c.Ephemeral
 	c.RAMBytes = c.CacheBytes + pageUp(c.Memory)
 	c.Terminal = r.stdio.terminal
 	c.Rows, c.Cols = windowSize([3]*os.File{s.Stdin, s.Stdout, s.Stderr})
@@ -186,12 +187,16 @@ func (r *sandbox) launch() error {
 	c := &r.spec.Config
 	var require launch.Layers
 	if r.spec.RequireLayers {
-		require = launch.AllLayers
+		require = launch.AllLayers &^ launch.ControlGroup // which most users have no right to on any host
+	}
+	memory := c.RAMBytes + kernelMemory
+	if c.Ephemeral {
+		memory += c.EphemeralBytes()
 	}
 	r.proc, err = launch.Start(launch.Spec{
 		Kernel:  r.spec.Kernel,
 		Files:   r.child,
-		Memory:  c.RAMBytes + kernelMemory,
+		Memory:  memory,
 		Require: require,
 	})
 	if err != nil {
