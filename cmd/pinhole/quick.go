@@ -18,21 +18,24 @@ func quick(args []string) (c runCmd, ok bool) {
 		arg := args[0]
 		if arg == "--" && len(args) > 1 {
 			c.Command = args[1:]
-			return c, true
+			return c, !(c.ReadOnly && c.Ephemeral)
 		}
 		if !strings.HasPrefix(arg, "-") {
 			c.Command = args
-			return c, arg != ""
+			return c, arg != "" && !(c.ReadOnly && c.Ephemeral)
 		}
 		name, value, given := strings.Cut(arg, "=")
 		switch name {
-		case "--read-only", "--require-layers":
+		case "--read-only", "--ephemeral", "--require-layers":
 			if given {
 				return c, false
 			}
-			if name == "--read-only" {
+			switch name {
+			case "--read-only":
 				c.ReadOnly = true
-			} else {
+			case "--ephemeral":
+				c.Ephemeral = true
+			default:
 				c.RequireLayers = true
 			}
 			args = args[1:]

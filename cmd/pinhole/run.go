@@ -26,7 +26,8 @@ type runCmd struct {
 	Env           []string `short:"e" sep:"none" placeholder:"NAME=VALUE" help:"Environment variable of the program; NAME alone takes the value it has here. Nothing else of the environment gets in."`
 	Cwd           string   `short:"C" default:"/" placeholder:"DIR" help:"Directory in the image to start in (${default})."`
 	User          string   `short:"u" placeholder:"UID[:GID]" help:"User and group of the program, in numbers (0:0)."`
-	ReadOnly      bool     `help:"Mount the image read-only. Several sandboxes may read one image."`
+	ReadOnly      bool     `xor:"changes" help:"Mount the image read-only. Several sandboxes may read one image."`
+	Ephemeral     bool     `xor:"changes" help:"Keep changes of the image in memory and forget them at the end. Several sandboxes may have one image so."`
 	Trace         trace    `placeholder:"FILE" help:"Write a line for each call of the program to standard error, or with --trace=FILE to FILE."`
 	RequireLayers bool     `help:"Fail if the host does not offer every layer of protection around the sandbox."`
 	Command       []string `arg:"" passthrough:"" name:"command" placeholder:"COMMAND" help:"Program and its arguments. Everything behind the program is its own."`
@@ -36,7 +37,7 @@ type runCmd struct {
 func (runCmd) Help() string {
 	return `Usage: pinhole run [FLAG]... COMMAND [ARGUMENT]...
 
-Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
+Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started or what it wrote could not be kept, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
 }
 
 // AfterApply implements kong's hook: what is taken for the command may be a misspelt flag.
@@ -85,7 +86,7 @@ func (c *runCmd) run() int {
 			fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
 			return status
 		}
-	} else if spec.Image, err = supervisor.OpenImage(c.Image, c.ReadOnly); err != nil {
+	} else if spec.Image, err = supervisor.OpenImage(c.Image, c.ReadOnly || c.Ephemeral); err != nil {
 		return fail(err)
 	}
 	if spec.Kernel, err = kernel.Open(); err != nil {
@@ -106,6 +107,7 @@ func (c *runCmd) config() (control.Config, error) {
 		Memory:      int64(c.Memory),
 		CPUs:        int64(c.CPUs),
 		HostThreads: int64(c.HostThreads),
+		Ephemeral:   c.Ephemeral && c.Image != "", // a throw-away image is one anyway
 	}
 	if c.Memory < leastMemory {
 		return conf, fmt.Errorf("--memory %d is too little; a sandbox needs at least %dM", c.Memory, leastMemory>>20)

@@ -6,8 +6,8 @@ import (
 )
 
 // MapExtents implements vfs.Mapper. EOPNOTSUPP says that content does not lie on the device
-// in whole pages (blocks smaller than a page that are not together), so that it has to be
-// copied instead.
+// in whole pages (blocks smaller than a page that are not together), or what is on the device is
+// not in the image file, so that it has to be copied instead.
 func (n *inode) MapExtents(off, count int64) ([]vfs.Extent, abi.Errno) {
 	if !n.isRegular() {
 		return nil, abi.ENODEV
@@ -50,7 +50,13 @@ func (n *inode) MapExtents(off, count int64) ([]vfs.Extent, abi.Errno) {
 		off += e.Len
 		count -= e.Len
 	}
+	changed, _ := n.fs.dev.(interface {
+		Pristine(off, n int64) bool // see blockdev.EphemeralDevice
+	})
 	for _, e := range list {
+		if changed != nil && e.Home >= 0 && !changed.Pristine(e.Home, e.Len) {
+			return nil, abi.EOPNOTSUPP
+		}
 		if e.Off%pageSize != 0 || e.Len%pageSize != 0 || e.Home > 0 && e.Home%pageSize != 0 {
 			return nil, abi.EOPNOTSUPP
 		}

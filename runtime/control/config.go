@@ -24,6 +24,7 @@ type Config struct {
 	Image      string // the image's name, for messages
 	ImageBytes int64  // its size; the descriptor is mapped whole
 	ReadOnly   bool   // the file system is mounted read-only
+	Ephemeral  bool   // changes of the image stay in the sandbox's memory, and end with it
 	RAMBytes   int64  // size of the guest RAM memfd
 	CacheBytes int64  // the part of it, from 0, that is the buffer cache's
 	Memory     int64  // most that guests may have, in bytes
@@ -43,6 +44,9 @@ type Config struct {
 	TSCHz int64 // frequency of the time stamp counter, 0: the vDSO needs no help
 }
 
+// EphemeralBytes is how much of an ephemeral image may change.
+func (c *Config) EphemeralBytes() int64 { return c.Memory / 2 }
+
 // fields lists every field once, in the order of the wire, for encoding and decoding alike.
 func (c *Config) fields(x codec) {
 	x.text(&c.Program)
@@ -54,6 +58,7 @@ func (c *Config) fields(x codec) {
 	x.text(&c.Image)
 	x.number(&c.ImageBytes)
 	x.flag(&c.ReadOnly)
+	x.flag(&c.Ephemeral)
 	x.number(&c.RAMBytes)
 	x.number(&c.CacheBytes)
 	x.number(&c.Memory)
@@ -76,7 +81,7 @@ func (c *Config) fields(x codec) {
 // 4-byte length and its bytes, lists as a 4-byte count and their texts.
 const (
 	configMagic   = 0x4d524f46434e4950 // "PINCFORM"
-	configVersion = 1
+	configVersion = 2
 	configHeader  = 16
 
 	// MaxConfig bounds arguments, environment and the rest together, in bytes.

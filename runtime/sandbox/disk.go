@@ -13,8 +13,8 @@ const bounceBytes = 64 << 10
 // newDisk makes the block device, which is used only behind the lock.
 func (b *boot) newDisk() (err error) {
 	cache := b.conf.CacheBytes
-	b.disk, err = blockdev.NewRingDevice(blockdev.RingConfig{
-		Ring:     b.ring,
+	b.ring, err = blockdev.NewRingDevice(blockdev.RingConfig{
+		Ring:     b.shared,
 		Image:    b.image,
 		RAM:      b.ram,
 		Bounce:   b.ram[cache-bounceBytes : cache],
@@ -22,11 +22,15 @@ func (b *boot) newDisk() (err error) {
 		Copy:     guest.CopyHost,
 		ReadOnly: b.conf.ReadOnly,
 	})
+	b.disk = b.ring
+	if b.conf.Ephemeral {
+		b.disk = blockdev.NewEphemeralDevice(b.image, b.conf.EphemeralBytes(), guest.CopyHost)
+	}
 	return err
 }
 
 // discardRAM is the machine's hook. It is called only after newDisk.
-func (b *boot) discardRAM(off, n int64) bool { return b.disk.DiscardRAM(off, n) == nil }
+func (b *boot) discardRAM(off, n int64) bool { return b.ring.DiscardRAM(off, n) == nil }
 
 // doorbell is the sandbox's side of the two eventfds.
 type doorbell struct{ host hostIO }

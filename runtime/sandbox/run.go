@@ -73,7 +73,7 @@ func (b *boot) mount() (*vfs.Namespace, error) {
 			}
 		},
 		Log: func(format string, args ...any) {
-			b.tell.say(control.Report, fmt.Appendf(nil, "pinhole: image %s: "+format+"\\n", append([]any{c.Image}, args...)...))
+			b.tell.say(control.Report, fmt.Appendf(nil, "pinhole: image %s: "+format+"\n", append([]any{c.Image}, args...)...))
 		},
 	})
 	if err != nil {
@@ -119,9 +119,9 @@ func (b *boot) fail(err error) {
 
 // finish writes everything back, tells the outcome, and ends. Nothing changes the image any more.
 func (b *boot) finish(k control.Kind, status int, text []byte) {
-	if b.fs != nil {
+	if b.fs != nil && !b.conf.Ephemeral {
 		if e := b.fs.Unmount(); e != 0 {
-			b.tell.say(control.Report, fmt.Appendf(nil, "pinhole: image %s: not everything could be written back: %v\\n", b.conf.Image, error(e)))
+			b.tell.say(control.Report, fmt.Appendf(nil, "pinhole: image %s: not everything could be written back: %v\n", b.conf.Image, error(e)))
 			if k == control.Exited && status == 0 {
 				status = exitNotStarted
 			}
@@ -134,7 +134,7 @@ func (b *boot) finish(k control.Kind, status int, text []byte) {
 // fatal ends the sandbox after a bug of the kernel. The image is left as it is: what was synced is
 // there, and the journal mends the rest.
 func (b *boot) fatal(trace string) {
-	b.tell.say(control.Bug, []byte("pinhole: bug in the kernel: "+trace+"\\n"))
+	b.tell.say(control.Bug, []byte("pinhole: bug in the kernel: "+trace+"\n"))
 	os.Exit(exitBug)
 }
 
@@ -142,7 +142,7 @@ func (b *boot) fatal(trace string) {
 func (b *boot) catch() {
 	if p := recover(); p != nil {
 		buf := make([]byte, 64<<10)
-		b.fatal(fmt.Sprintf("%v\\n%s", p, buf[:runtime.Stack(buf, false)]))
+		b.fatal(fmt.Sprintf("%v\n%s", p, buf[:runtime.Stack(buf, false)]))
 	}
 }
 

@@ -45,10 +45,11 @@ func Main() {
 type boot struct {
 	conf   control.Config
 	layers launch.Layers
-	image  []byte // mapped shared, read-only
+	image  []byte // mapped shared and read-only, or private if it is ephemeral
 	ram    []byte // mapped shared
-	ring   []byte // mapped shared
-	disk   *blockdev.RingDevice
+	shared []byte // memory of the ring, mapped shared
+	ring   *blockdev.RingDevice
+	disk   blockdev.Mapped // the ring, or what stands in for it
 	m      *host.Machine
 	tell   *teller
 	fs     *ext4.FS
@@ -98,19 +99,24 @@ func (b *boot) prepare() error {
 // mapMemory maps what the process shares with the supervisor.
 func (b *boot) mapMemory() (err error) {
 	c := &b.conf
+	const rw = syscall.PROT_READ | syscall.PROT_WRITE
 	mapIt := func(what string, fd int, n int64, prot, flags int) []byte {
 		if err != nil {
 			return nil
 		}
-		m, e := syscall.Mmap(fd, 0, int(n), prot, flags|syscall.MAP_SHARED)
+		m, e := syscall.Mmap(fd, 0, int(n), prot, flags|syscall.MAP_NORESERVE)
 		if e != nil {
 			err = fmt.Errorf("mapping %s (%d bytes): %w", what, n, e)
 		}
 		return m
 	}
-	b.image = mapIt("the image "+c.Image, seccomp.Image, c.ImageBytes, syscall.PROT_READ, syscall.MAP_NORESERVE)
-	b.ram = mapIt("memory", seccomp.RAM, c.RAMBytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_NORESERVE)
-	b.ring = mapIt("the disk ring", seccomp.Ring, blockdev.RingBytes, syscall.PROT_READ|syscall.PROT_WRITE, 0)
+	if c.Ephemeral {
+		b.image = mapIt("the image "+c.Image, seccomp.Image, c.ImageBytes, rw, syscall.MAP_PRIVATE)
+	} else {
+		b.image = mapIt("the image "+c.Image, seccomp.Image, c.ImageBytes, syscall.PROT_READ, syscall.MAP_SHARED)
+	}
+	b.ram = mapIt("memory", seccomp.RAM, c.RAMBytes, rw, syscall.MAP_SHARED)
+	b.shared = mapIt("the disk ring", seccomp.Ring, blockdev.RingBytes, rw, syscall.MAP_SHARED)
 	if err == nil {
 		err = syscall.Close(seccomp.Ring)
 	}

@@ -153,6 +153,29 @@ func TestImageKeeps(t *testing.T) {
 	}
 }
 
+// Changes of an ephemeral image are there for the program and for nobody else.
+func TestEphemeral(t *testing.T) {
+	img := image(t, "16M", map[string]string{"/data": write(t, "data", bytes.Repeat([]byte("data of the image\n"), 1000), 0o644)})
+	before, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := start(t, "-i", img, "--ephemeral", "/bin/prog", "pause")
+	got := run(t, "-i", img, "--ephemeral", "/bin/prog", "map", "/data", "changed")
+	if d := cmp.Diff(harness.Result{Stdout: "changed\n"}, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	got = run(t, "-i", img, "--ephemeral", "-m", "16M", "/bin/prog", "fill", "/full")
+	if got.Status != 0 || !strings.HasPrefix(got.Stdout, "ENOSPC") && !strings.HasPrefix(got.Stdout, "EIO") {
+		t.Errorf("more changes than memory: %+v", got)
+	}
+	one(t, run(t, "-i", img, "/bin/prog"), 125, "in use")
+	other.end(t, syscall.SIGTERM, 128+15)
+	if after, err := os.ReadFile(img); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("--ephemeral changed the image (%v)", err)
+	}
+}
+
 func TestStdin(t *testing.T) {
 	text := strings.Repeat("a line\n", 20000)
 	got := harness.Exec(t, "", text, harness.Pinhole(t), "run", program(t), "cat")

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,6 +84,15 @@ int main(int argc, char **argv)
 		int fd = open(argv[2], O_CREAT | O_WRONLY | O_TRUNC, 0644);
 		if (fd < 0 || write(fd, argv[3], strlen(argv[3])) < 0 || close(fd) != 0)
 			return perror(argv[2]), 1;
+	} else if (!strcmp(what, "map")) { /* does a mapping show what was written before? */
+		int fd = open(argv[2], O_RDWR);
+		char *text = argv[3];
+		if (fd < 0 || pwrite(fd, text, strlen(text), 5000) < 0 || fsync(fd) != 0)
+			return perror(argv[2]), 1;
+		char *p = mmap(0, 8192, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (p == MAP_FAILED)
+			return perror("mmap"), 1;
+		printf("%.*s\n", (int)strlen(text), p + 5000);
 	} else if (!strcmp(what, "id")) {
 		char d[256];
 		printf("%d %d %s\n", getuid(), getgid(), getcwd(d, sizeof d));
