@@ -58,7 +58,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 		case err == errNoFrame:
 			err = n.fs.makeRoom()
 		case err == abi.ENOSPC && n.fs.busyBlocks.Load() > 0:
-			err = n.fs.commit(0)
+			err = n.fs.freeBusy()
 		default:
 			return errno(err)
 		}
@@ -101,7 +101,7 @@ func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
 	if err := h.inode(n); err != nil {
 		return from, err
 	}
-	n.stamp(false)
+	n.stamp(n.fs.now(), false)
 	n.touched(h, true)
 	for from < to {
 		r, err := n.mapRun(uint32(from))
@@ -143,7 +143,7 @@ func (n *inode) punch(off, count int64) error {
 		return err
 	}
 	if err = h.inode(n); err == nil {
-		n.stamp(true)
+		n.stamp(n.fs.now(), true)
 		n.touched(h, true)
 	}
 	h.end()

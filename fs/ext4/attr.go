@@ -104,5 +104,5 @@ func (n *inode) setAttr(s *vfs.SetAttr) {
 		d.Mtime = now
 	}
 	d.Ctime = now
-	n.atimeDue.Store(atimeIsOld(d))
+	n.atimeDue.Store(atimeIsOld(d, now.Sec))
 }

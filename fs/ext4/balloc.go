@@ -233,11 +233,7 @@ func (fs *FS) freeInGroup(h handle, g *group, off, n uint32, used bool) error {
 	if !used {
 		return nil
 	}
-	if g.busy == nil {
-		g.busy = make([]uint64, fs.bs/8)
-	}
-	eachWord(off, n, func(w int, mask uint64) { g.busy[w] |= mask })
-	fs.busyBlocks.Add(int64(n))
+	fs.makeBusy(g, off, n)
 	h.tx.mu.Lock()
 	h.tx.freed = append(h.tx.freed, freedRun{g.nr, off, n})
 	h.tx.mu.Unlock()
@@ -249,8 +245,7 @@ func (fs *FS) reuse(freed []freedRun) {
 	for _, r := range freed {
 		g := &fs.groups[r.group]
 		g.mu.Lock()
-		eachWord(r.start, r.n, func(w int, mask uint64) { g.busy[w] &^= mask })
+		fs.unbusy(g, r.start, r.n)
 		g.mu.Unlock()
-		fs.busyBlocks.Add(-int64(r.n))
 	}
 }

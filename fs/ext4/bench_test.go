@@ -132,12 +132,28 @@ func BenchmarkWrite(b *testing.B) {
 			}
 		}
 	})
+	b.Run("overwrite64K", func(b *testing.B) {
+		_, root := benchMount(b, "128M")
+		n := benchFile(b, root, 1<<20)
+		b.ReportAllocs()
+		defer cpuTime(b)()
+		b.SetBytes(64 << 10)
+		i := 0
+		for b.Loop() {
+			n.Write(int64(i&15)<<16, 64<<10, src)
+			i++
+		}
+	})
 	b.Run("append100", func(b *testing.B) {
 		_, root := benchMount(b, "512M")
 		n := benchFile(b, root, 0)
 		b.ReportAllocs()
 		defer cpuTime(b)()
+		i := 0
 		for b.Loop() {
+			if i++; i%(1<<20) == 0 {
+				n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize})
+			}
 			if _, _, e := n.Write(vfs.AtEnd, 100, src); e != 0 {
 				b.Fatal(e)
 			}

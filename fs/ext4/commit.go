@@ -48,6 +48,7 @@ func (fs *FS) commitLocked(need uint64) (held []*inode, err error) {
 		return nil, nil
 	}
 	fs.running = newTransaction(tx.id + 1)
+	fs.frozen.Store(tx.id)
 	f := fs.freeze(tx)
 	fs.txLock.Unlock()
 	defer fs.release(f)

@@ -10,10 +10,9 @@ import (
 func (fs *FS) retryFull(op func() error) error {
 	err := op()
 	if err == abi.ENOSPC && fs.busyBlocks.Load() > 0 {
-		if e := fs.commit(0); e != nil {
-			return e
+		if err = fs.freeBusy(); err == nil {
+			err = op()
 		}
-		err = op()
 	}
 	return err
 }
@@ -75,7 +74,8 @@ func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, erro
 		h.end()
 		return nil, err
 	}
-	child, err := fs.newInode(h, n, c)
+	now := fs.now()
+	child, err := fs.newInode(h, n, c, now)
 	if err != nil {
 		h.end()
 		return nil, err
@@ -104,7 +104,7 @@ func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, erro
 		child.d.Links = 2
 		n.addDirLink()
 	}
-	n.stamp(true)
+	n.stamp(now, true)
 	n.touched(h, true)
 	h.end()
 	child.mu.Unlock()
@@ -156,10 +156,11 @@ func (n *inode) link(name string, t *inode) error {
 	if err := n.putName(h, &s, name, t.ino, t.mode.Load()); err != nil {
 		return err
 	}
+	now := n.fs.now()
 	t.d.Links++
-	t.stamp(false)
+	t.stamp(now, false)
 	t.touched(h, true)
-	n.stamp(true)
+	n.stamp(now, true)
 	n.touched(h, true)
 	return nil
 }

@@ -17,6 +17,7 @@ func (fs *FS) deleteInode(n *inode) {
 
 func (fs *FS) deleteLocked(n *inode) error {
 	n.pages.from(0, fs.pages.discard)
+	fs.windows.close(fs, n)
 	isDir := n.isDir()
 	if n.mapsBlocks() {
 		n.revoke(0, n.size)

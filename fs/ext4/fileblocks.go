@@ -75,7 +75,7 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 	if flag != 0 {
 		limit = disk.MaxUnwrittenLen
 	}
-	start, got, err := n.fs.allocRun(h, n.goal(block), min(k, limit))
+	start, got, err := n.allocContent(h, block, min(k, limit))
 	if err != nil {
 		return 0, err
 	}

@@ -119,12 +119,9 @@ func (f *flusher) stop() {
 // are to be compacted although their files may still be changing.
 func (fs *FS) writeAll(force bool) error {
 	var first error
-	for {
-		n := fs.pages.nextWaiting()
-		if n == nil {
-			break
-		}
-		if !fs.inodes.hold(n) {
+	for _, n := range fs.pages.takeWaiting() {
+		if first != nil || !fs.inodes.hold(n) {
+			fs.pages.wait(n, first != nil)
 			continue
 		}
 		if err := n.writeback(); err != nil && first == nil {
@@ -134,9 +131,6 @@ func (fs *FS) writeAll(force bool) error {
 		fs.flusher.mu.Lock()
 		fs.flusher.moved.Broadcast()
 		fs.flusher.mu.Unlock()
-		if first != nil {
-			break
-		}
 	}
 	if first == nil {
 		fs.compactTrees(force)

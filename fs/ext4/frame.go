@@ -23,7 +23,7 @@ func (f *frameSource) init(arena *blockdev.Arena, cacheBytes, blockSize int) {
 	if cacheBytes <= 0 {
 		cacheBytes = defaultCacheBytes
 		if arena != nil {
-			cacheBytes = arena.Frames() * blockdev.PageSize / 2
+			cacheBytes = arena.Frames() * blockdev.PageSize / 8 * 7
 		}
 	}
 	cacheBytes = max(cacheBytes, minCacheBytes)

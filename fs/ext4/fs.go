@@ -69,13 +69,15 @@ type FS struct {
 	pages   pageCache
 
 	txLock     sync.RWMutex
-	running    *transaction // changed only under txLock
-	commitMu   sync.Mutex   // one commit at a time
-	committed  uint64       // last transaction on the device; guarded by commitMu
-	cleanState uint16       // superblock's state when all is written
-	gdt        []*buffer    // descriptor table
+	running    *transaction  // changed only under txLock
+	commitMu   sync.Mutex    // one commit at a time
+	committed  uint64        // last transaction on the device; guarded by commitMu
+	frozen     atomic.Uint64 // last transaction that is closed, on the device or not
+	cleanState uint16        // superblock's state when all is written
+	gdt        []*buffer     // descriptor table
 	flusher    flusher
 	loose      looseTrees
+	windows    windows
 
 	bounces sync.Pool // of *[]byte, see bounce
 
@@ -238,6 +240,9 @@ func (fs *FS) StatFS(s *vfs.StatFS) abi.Errno {
 	}
 	return 0
 }
+
+// TypeName implements vfs.Typed.
+func (fs *FS) TypeName() string { return "ext4" }
 
 // ReadOnly implements vfs.FileSystem.
 func (fs *FS) ReadOnly() bool { return fs.readOnly.Load() }

@@ -10,12 +10,6 @@ import (
 
 // findSlotIndexed is findSlot for a directory with a hash tree.
 func (n *inode) findSlotIndexed(name string, s *slot) error {
-	if p, err := n.findIndexed(name); err == nil {
-		n.fs.buffers.put(p.b)
-		return abi.EEXIST
-	} else if err != abi.ENOENT {
-		return err
-	}
 	if err := n.htreeRoot(&s.path); err != nil {
 		return err
 	}
@@ -28,8 +22,23 @@ func (n *inode) findSlotIndexed(name string, s *slot) error {
 		return err
 	}
 	s.b = b
-	s.off = findRoom(n.entries(b), len(name))
-	return nil
+	var entry int
+	if entry, s.off = findBoth(n.entries(b), name); entry >= 0 {
+		return abi.EEXIST
+	}
+	if x := &s.path.nodes[s.path.n-1]; x.at+1 < x.entries().Count() && x.entries().Hash(x.at+1) != s.hash|1 {
+		return nil
+	}
+	// Names with the same hash may go on in the next leaf.
+	p, err := n.findIndexed(name)
+	switch err {
+	case nil:
+		n.fs.buffers.put(p.b)
+		return abi.EEXIST
+	case abi.ENOENT:
+		return nil
+	}
+	return err
 }
 
 // indexAndPut turns a directory of one full block into one with a hash tree, and enters

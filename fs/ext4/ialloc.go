@@ -50,7 +50,7 @@ func (fs *FS) inodeBitmap(g *group) (*buffer, error) {
 
 // newInode allocates an inode of the kind c for a directory parent (whose lock is held),
 // and returns it locked, with a reference. Its block area is zero.
-func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode) (*inode, error) {
+func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode, now disk.Time) (*inode, error) {
 	isDir := isType(c.Mode, abi.S_IFDIR)
 	ino, fresh, err := fs.allocInode(h, fs.groupForInode(parent, isDir), isDir)
 	if err != nil {
@@ -75,7 +75,7 @@ func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode) (*inode, error) 
 	if !isDir && !isType(c.Mode, abi.S_IFREG) {
 		d.Flags &= disk.InodeNoAtime | disk.InodeNoDump
 	}
-	t := disk.ClampTime(fs.now(), n.extraTime())
+	t := disk.ClampTime(now, n.extraTime())
 	d.Atime, d.Ctime, d.Mtime, d.Crtime = t, t, t, t
 	n.setMode(uint16(c.Mode))
 	n.seed = disk.InodeSeed(fs.csumSeed, ino, d.Generation)

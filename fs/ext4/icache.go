@@ -215,6 +215,7 @@ func (n *inode) Unref() {
 	s.push(n)
 	s.shrink()
 	s.mu.Unlock()
+	n.fs.windows.close(n.fs, n)
 }
 
 // park gives the only reference back without deleting the inode, even if it has no names.

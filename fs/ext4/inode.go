@@ -32,6 +32,7 @@ type inode struct {
 	rootLevel int8 // of a directory: inner levels of its hash tree, as last seen
 	pages     pageTable
 	loose     atomic.Bool // the extent tree may have nodes that are far from full
+	hasWindow atomic.Bool // blocks are kept for its growth
 	isMapped  atomic.Bool // MapExtents has told where content is
 
 	tx        atomic.Pointer[transaction] // that will write it
@@ -154,8 +155,11 @@ func (fs *FS) adoptInode(n *inode) error {
 	if d.Flags&disk.InodeHugeFile != 0 && !fs.hasHugeFile {
 		return fs.corruptInode(n.ino, "block count in blocks without the huge_file feature")
 	}
-	n.atimeDue.Store(atimeIsOld(d))
+	n.atimeDue.Store(atimeIsOld(d, fs.now().Sec))
 	n.wasDead = d.Links == 0
+	// What it was changed by before it left memory may still be on its way.
+	n.sizeTx = fs.frozen.Load()
+	n.attrTx = n.sizeTx
 	return nil
 }
 
@@ -206,9 +210,9 @@ func (n *inode) touched(h handle, data bool) {
 	}
 }
 
-// stamp sets change time, and modification time if content changed.
-func (n *inode) stamp(content bool) {
-	t := disk.ClampTime(n.fs.now(), n.extraTime())
+// stamp sets the change time to now, and the modification time if content changed.
+func (n *inode) stamp(now disk.Time, content bool) {
+	t := disk.ClampTime(now, n.extraTime())
 	n.d.Ctime = t
 	if content {
 		n.d.Mtime = t

@@ -62,5 +62,6 @@ func (fs *FS) protectJournal() error {
 	if at := fs.zones.finish(); at != 0 {
 		return fs.corruptBlock(fs.sb.JournalInum, at, "the journal lies on the file system's own blocks")
 	}
+	fs.overhead = fs.countOverhead()
 	return nil
 }

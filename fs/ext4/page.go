@@ -256,13 +256,7 @@ func (c *pageCache) mark(p *page, blocks uint8) {
 			p.listed = true
 			p.n.pages.list = append(p.n.pages.list, p)
 		}
-		if !p.n.pages.queued.Load() {
-			c.mu.Lock()
-			if !p.n.pages.queued.Swap(true) {
-				c.waiting = append(c.waiting, p.n)
-			}
-			c.mu.Unlock()
-		}
+		c.wait(p.n, true)
 	}
 	p.dirty |= blocks
 }
@@ -276,19 +270,28 @@ func (c *pageCache) undirty(p *page) {
 	}
 }
 
-// nextWaiting takes the next inode with dirty pages off the list, nil if there is none.
-func (c *pageCache) nextWaiting() *inode {
+// wait puts an inode on the list of those with dirty pages, if dirty says that it has some.
+func (c *pageCache) wait(n *inode, dirty bool) {
+	if !dirty || n.pages.queued.Load() {
+		return
+	}
+	c.mu.Lock()
+	if !n.pages.queued.Swap(true) {
+		c.waiting = append(c.waiting, n)
+	}
+	c.mu.Unlock()
+}
+
+// takeWaiting takes the list of inodes with dirty pages.
+func (c *pageCache) takeWaiting() []*inode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiting) == 0 {
-		c.waiting = nil
-		return nil
+	list := c.waiting
+	c.waiting = nil
+	for _, n := range list {
+		n.pages.queued.Store(false)
 	}
-	n := c.waiting[0]
-	c.waiting[0] = nil
-	c.waiting = c.waiting[1:]
-	n.pages.queued.Store(false)
-	return n
+	return list
 }
 
 // dropAll gives every frame back.

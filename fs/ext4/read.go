@@ -132,9 +132,9 @@ func (fs *FS) unbounce(b []byte) { fs.bounces.Put(&b) }
 const day = 24 * 60 * 60
 
 // atimeIsOld tells whether relatime wants the access time to be brought up to date.
-func atimeIsOld(d *disk.Inode) bool {
+func atimeIsOld(d *disk.Inode, now int64) bool {
 	newer := func(a, b disk.Time) bool { return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec >= b.Nsec }
-	return newer(d.Mtime, d.Atime) || newer(d.Ctime, d.Atime)
+	return newer(d.Mtime, d.Atime) || newer(d.Ctime, d.Atime) || now-d.Atime.Sec > day
 }
 
 // accessed brings the access time up to date.

@@ -1,6 +1,9 @@
 package ext4
 
-import "pinhole/abi"
+import (
+	"pinhole/abi"
+	"pinhole/fs/ext4/disk"
+)
 
 // Unlink implements vfs.Node.
 func (n *inode) Unlink(name string) abi.Errno {
@@ -42,11 +45,12 @@ func (n *inode) unlink(name string) (*inode, error) {
 	if err := h.inode(n); err != nil {
 		return child, err
 	}
-	if err := fs.dropLink(h, child); err != nil {
+	now := fs.now()
+	if err := fs.dropLink(h, child, now); err != nil {
 		return child, err
 	}
 	n.cutName(h, p)
-	n.stamp(true)
+	n.stamp(now, true)
 	n.touched(h, true)
 	return child, nil
 }
@@ -62,7 +66,7 @@ func (fs *FS) igetEntry(dir *inode, ino uint32) (*inode, error) {
 
 // dropLink takes a name of n away, whose lock is held. Without names it goes on the orphan
 // list, to be deleted with the last reference.
-func (fs *FS) dropLink(h handle, n *inode) error {
+func (fs *FS) dropLink(h handle, n *inode, now disk.Time) error {
 	if n.d.Links == 0 {
 		return fs.corruptInode(n.ino, "it has more names than links")
 	}
@@ -77,7 +81,7 @@ func (fs *FS) dropLink(h handle, n *inode) error {
 	} else {
 		n.d.Links--
 	}
-	n.stamp(false)
+	n.stamp(now, false)
 	n.touched(h, true)
 	return nil
 }
@@ -133,13 +137,14 @@ func (n *inode) rmdir(name string) (*inode, error) {
 	if err := h.inode(n); err != nil {
 		return child, err
 	}
-	if err := fs.dropLink(h, child); err != nil {
+	now := fs.now()
+	if err := fs.dropLink(h, child, now); err != nil {
 		return child, err
 	}
 	child.removed = true
 	n.cutName(h, p)
 	n.dropDirLink()
-	n.stamp(true)
+	n.stamp(now, true)
 	n.touched(h, true)
 	return child, nil
 }

@@ -176,13 +176,14 @@ func (r *rename) change() error {
 			n.touched(h, true)
 		}
 	}
+	now := fs.now()
 	switch {
 	case exchange:
 		r.from.setName(h, r.src, r.old.ino, r.old.mode.Load())
 		r.to.setName(h, r.dst, r.moved.ino, r.moved.mode.Load())
-		r.old.stamp(false)
+		r.old.stamp(now, false)
 	case r.old != nil:
-		if err := fs.dropLink(h, r.old); err != nil {
+		if err := fs.dropLink(h, r.old, now); err != nil {
 			return err
 		}
 		if r.old.isDir() {
@@ -213,8 +214,8 @@ func (r *rename) change() error {
 		r.to.dropDirLink()
 		r.from.addDirLink()
 	}
-	r.moved.stamp(false)
-	r.from.stamp(true)
-	r.to.stamp(true)
+	r.moved.stamp(now, false)
+	r.from.stamp(now, true)
+	r.to.stamp(now, true)
 	return nil
 }

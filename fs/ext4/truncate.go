@@ -42,6 +42,7 @@ func (n *inode) resizeLocked(size int64) error {
 	cut := size < old && n.blocksBehind(size)
 	if cut {
 		n.revoke(size, old-size)
+		n.fs.windows.close(n.fs, n)
 	}
 	h, err := n.fs.begin(4)
 	if err != nil {
@@ -58,7 +59,7 @@ func (n *inode) resizeLocked(size int64) error {
 		}
 	}
 	n.setSize(size)
-	n.stamp(true)
+	n.stamp(n.fs.now(), true)
 	n.touched(h, true)
 	h.end()
 	if size < old {

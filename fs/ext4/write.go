@@ -79,8 +79,7 @@ func (w *writer) run() error {
 				return err
 			}
 		case err == abi.ENOSPC && n.fs.busyBlocks.Load() > 0 && retries < 4:
-			// Blocks that were freed lately can be had after a commit.
-			if err := n.fs.commit(0); err != nil {
+			if err := n.fs.freeBusy(); err != nil {
 				return err
 			}
 		default:
@@ -145,7 +144,7 @@ func (w *writer) chunk(k int) error {
 		if grown {
 			n.setSize(end)
 		}
-		n.stamp(true)
+		n.stamp(fs.now(), true)
 		n.touched(h, grown)
 		w.off = end
 		w.done += got

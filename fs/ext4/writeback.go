@@ -20,50 +20,59 @@ type written struct {
 	blocks uint8
 }
 
-// writeback writes n's dirty content home. It does not flush the device.
+// writeback writes the content of n home that is dirty when it is called. It does not flush
+// the device.
 func (n *inode) writeback() error {
 	n.wbMu.Lock()
 	defer n.wbMu.Unlock()
+	n.mu.Lock()
+	todo := n.pages.list
+	n.pages.list = nil
+	for _, p := range todo {
+		p.listed = false
+	}
+	n.mu.Unlock()
+	byIndex := func(a, b *page) int { return cmp.Compare(a.index, b.index) }
+	if !slices.IsSortedFunc(todo, byIndex) {
+		slices.SortFunc(todo, byIndex)
+	}
 	var batch []written
 	var vecs []blockdev.Vec
-	for {
+	for len(todo) > 0 {
+		part := todo[:min(batchPages, len(todo))]
 		n.mu.Lock()
 		var err error
-		batch, vecs, err = n.gather(batch[:0], vecs[:0])
+		batch, vecs, err = n.gather(part, batch[:0], vecs[:0])
 		n.mu.Unlock()
-		if len(batch) == 0 {
-			return err
-		}
-		werr := err
-		if werr == nil {
-			if werr = n.fs.dev.WriteV(vecs); werr != nil {
-				werr = fmt.Errorf("content of inode %d: %w", n.ino, werr)
+		if err == nil && len(vecs) > 0 {
+			if err = n.fs.dev.WriteV(vecs); err != nil {
+				err = fmt.Errorf("content of inode %d: %w", n.ino, err)
 			}
 		}
 		n.mu.Lock()
-		n.finish(batch, werr)
-		n.mu.Unlock()
-		if werr != nil {
-			return werr
+		n.finish(batch, err)
+		if err != nil {
+			// Pages that were not reached wait for the next time.
+			for _, p := range todo {
+				if p.frame != nil && p.dirty != 0 && !p.listed {
+					p.listed = true
+					n.pages.list = append(n.pages.list, p)
+				}
+			}
+			n.fs.pages.wait(n, true)
 		}
+		n.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		todo = todo[len(part):]
 	}
+	return nil
 }
 
-// gather takes dirty pages, lowest first, and says where they go.
-func (n *inode) gather(batch []written, vecs []blockdev.Vec) ([]written, []blockdev.Vec, error) {
-	t := &n.pages
-	byIndex := func(a, b *page) int { return cmp.Compare(a.index, b.index) }
-	if !slices.IsSortedFunc(t.list, byIndex) {
-		slices.SortFunc(t.list, byIndex)
-	}
-	perPage := pageSize >> n.fs.bsLog
-	taken := 0
-	for _, p := range t.list {
-		if len(batch) == batchPages {
-			break
-		}
-		taken++
-		p.listed = false
+// gather takes those of the pages that are dirty, and says where they go.
+func (n *inode) gather(pages []*page, batch []written, vecs []blockdev.Vec) ([]written, []blockdev.Vec, error) {
+	for _, p := range pages {
 		if p.frame == nil || p.dirty == 0 {
 			continue // discarded since
 		}
@@ -82,21 +91,14 @@ func (n *inode) gather(batch []written, vecs []blockdev.Vec) ([]written, []block
 					err = n.fs.corruptInode(n.ino, "dirty content of file block %d has no place", first+uint32(i))
 				}
 				if err != nil {
-					t.list = slices.Delete(t.list, 0, taken)
 					return batch, nil, err
 				}
-				part := min(k, int(r.n), perPage)
+				part := min(k, int(r.n))
 				vecs = append(vecs, blockdev.Vec{Off: int64(r.home) << n.fs.bsLog, Data: p.frame[i<<n.fs.bsLog : (i+part)<<n.fs.bsLog]})
 				i += part
 				k -= part
 			}
 		}
-	}
-	if taken == len(t.list) {
-		clear(t.list)
-		t.list = t.list[:0]
-	} else {
-		t.list = slices.Delete(t.list, 0, taken)
 	}
 	return batch, vecs, nil
 }

@@ -296,7 +296,7 @@ func (n *inode) changeXattr(x xattr, flags uint32, remove bool) error {
 			buildXattrs(inInode, entries, entries)
 		}
 	}
-	n.stamp(false)
+	n.stamp(fs.now(), false)
 	n.touched(h, true)
 	return nil
 }

@@ -1,0 +1,164 @@
+package ext4
+
+import "sync"
+
+// windows keeps blocks behind growing files free for them, so that files that grow side by
+// side do not take every other block. Kept blocks are busy in their group, but free on
+// disk; all are given up when the disk gets full.
+type windows struct {
+	mu sync.Mutex
+	m  map[uint32]window // by inode
+}
+
+// window is a run of blocks kept for a file.
+type window struct {
+	start uint64
+	n     uint32
+}
+
+const (
+	minWindow = 16   // blocks
+	maxWindow = 2048 // blocks
+)
+
+// allocContent allocates up to k blocks in a row for the file's blocks from block on. A
+// regular file that grows at its end gets a window, as large as the file is already.
+func (n *inode) allocContent(h handle, block, k uint32) (uint64, uint32, error) {
+	fs := n.fs
+	goal := n.goal(block)
+	if !n.isRegular() || n.runs.big || len(n.runs.list) == 0 || uint64(block) != n.runs.list[len(n.runs.list)-1].end() {
+		return fs.allocRun(h, goal, k)
+	}
+	if n.hasWindow.Load() {
+		if start, got, err := fs.windows.take(h, n, goal, k); got > 0 || err != nil {
+			return start, got, err
+		}
+	}
+	start, got, err := fs.allocRun(h, goal, k)
+	if err == nil {
+		fs.windows.open(fs, n, start+uint64(got), min(max(block, k, minWindow), maxWindow))
+	}
+	return start, got, err
+}
+
+// take allocates from the inode's window, if that starts at goal.
+func (w *windows) take(h handle, n *inode, goal uint64, k uint32) (uint64, uint32, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	win := w.m[n.ino]
+	if win.n == 0 || win.start != goal {
+		return 0, 0, nil
+	}
+	fs := n.fs
+	nr, off := fs.groupOf(win.start)
+	k = min(k, win.n)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, err := fs.blockBitmap(g)
+	if err != nil {
+		return 0, 0, err
+	}
+	fs.unbusy(g, off, k)
+	next := g.nextBlock
+	if err := fs.take(h, g, b, off, k); err != nil {
+		return 0, 0, err
+	}
+	g.nextBlock = next // others go on behind the window
+	if win.n -= k; win.n == 0 {
+		w.drop(n)
+	} else {
+		win.start += uint64(k)
+		w.m[n.ino] = win
+	}
+	return goal, k, nil
+}
+
+// drop forgets a window without blocks.
+func (w *windows) drop(n *inode) {
+	delete(w.m, n.ino)
+	n.hasWindow.Store(false)
+}
+
+// open keeps up to k free blocks from start on for the inode, in place of its old window.
+func (w *windows) open(fs *FS, n *inode, start uint64, k uint32) {
+	w.close(fs, n)
+	if !fs.validBlocks(start, 1) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	nr, off := fs.groupOf(start)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// No more than an eighth of what a group has left.
+	k = min(k, g.desc.FreeBlocks/8)
+	b, err := fs.blockBitmap(g)
+	if err != nil {
+		return
+	}
+	if k = freeLen(b.data, g.busy, off, fs.groupLen(nr), k); k == 0 {
+		return
+	}
+	fs.makeBusy(g, off, k)
+	g.nextBlock = off + k
+	if w.m == nil {
+		w.m = make(map[uint32]window)
+	}
+	w.m[n.ino] = window{start, k}
+	n.hasWindow.Store(true)
+}
+
+// close gives the inode's window up.
+func (w *windows) close(fs *FS, n *inode) {
+	if !n.hasWindow.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if win := w.m[n.ino]; win.n > 0 {
+		w.free(fs, win)
+	}
+	w.drop(n)
+}
+
+// closeAll gives all windows up.
+func (w *windows) closeAll(fs *FS) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, win := range w.m {
+		w.free(fs, win)
+	}
+	clear(w.m)
+}
+
+func (w *windows) free(fs *FS, win window) {
+	nr, off := fs.groupOf(win.start)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	fs.unbusy(g, off, win.n)
+	g.mu.Unlock()
+}
+
+// makeBusy keeps n free blocks of g from being allocated. The caller holds g.mu.
+func (fs *FS) makeBusy(g *group, off, n uint32) {
+	if g.busy == nil {
+		g.busy = make([]uint64, fs.bs/8)
+	}
+	eachWord(off, n, func(w int, mask uint64) { g.busy[w] |= mask })
+	fs.busyBlocks.Add(int64(n))
+}
+
+// unbusy makes blocks of g that are free available. The caller holds g.mu.
+func (fs *FS) unbusy(g *group, off, n uint32) {
+	eachWord(off, n, func(w int, mask uint64) { g.busy[w] &^= mask })
+	fs.busyBlocks.Add(-int64(n))
+}
+
+// freeBusy makes all free blocks available: those that were freed lately, by a commit, and
+// those that are kept for growing files. The caller holds no lock.
+func (fs *FS) freeBusy() error {
+	fs.windows.closeAll(fs)
+	return fs.commit(0)
+}
