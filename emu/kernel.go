@@ -27,6 +27,10 @@ type Config struct {
 	// relay it. Window is the terminal's size at the moment, in rows and columns; nil: unknown.
 	Terminal [3]bool
 	Window   func() (rows, cols uint16)
+	// Settings are that terminal's at the start, abi.TermiosSize bytes as abi.Termios encodes them;
+	// empty: usual ones. Configure is told when they change; nil: nobody is.
+	Settings  []byte
+	Configure func(settings []byte)
 
 	// Trace gets a line for each call of the guest; nil: none. Each line is one Write.
 	Trace io.Writer

@@ -6,8 +6,8 @@ import (
 	"pinhole/abi"
 )
 
-// terminal is what a guest may ask of the terminal that the supervisor relays. Its settings are kept
-// and given back, and change nothing: the relay passes on what comes.
+// terminal is what a guest may ask of the terminal that the supervisor relays. What its settings
+// mean is done by the host's terminal.
 type terminal struct {
 	mu      sync.Mutex
 	termios abi.Termios
@@ -32,7 +32,11 @@ func (t *Task) terminalIoctl(cmd uint32, arg abi.Addr) (uint64, abi.Errno) {
 	case abi.TCGETS:
 		term.mu.Lock()
 		s := term.termios
-		if !term.set {
+		switch {
+		case term.set:
+		case len(t.kernel.conf.Settings) == abi.TermiosSize:
+			s.Decode(t.kernel.conf.Settings)
+		default:
 			s = defaultTermios
 		}
 		term.mu.Unlock()
@@ -45,6 +49,9 @@ func (t *Task) terminalIoctl(cmd uint32, arg abi.Addr) (uint64, abi.Errno) {
 		term.mu.Lock()
 		term.termios.Decode(t.scratch[:])
 		term.set = true
+		if t.kernel.conf.Configure != nil {
+			t.kernel.conf.Configure(t.scratch[:abi.TermiosSize])
+		}
 		term.mu.Unlock()
 		return 0, 0
 	case abi.TIOCGWINSZ:

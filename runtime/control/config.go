@@ -37,7 +37,8 @@ type Config struct {
 	Started, Require uint32
 
 	Terminal [3]bool // stdin, stdout, stderr are a terminal at the other end
-	Rows     int64   // the terminal's size in characters
+	Settings string  // the terminal's, the 36 bytes of the kernel's struct termios; empty: none
+	Rows     int64   // its size in characters
 	Cols     int64
 	Trace    bool // send a line for each call
 
@@ -70,6 +71,7 @@ func (c *Config) fields(x codec) {
 	for i := range c.Terminal {
 		x.flag(&c.Terminal[i])
 	}
+	x.text(&c.Settings)
 	x.number(&c.Rows)
 	x.number(&c.Cols)
 	x.flag(&c.Trace)
@@ -81,7 +83,7 @@ func (c *Config) fields(x codec) {
 // 4-byte length and its bytes, lists as a 4-byte count and their texts.
 const (
 	configMagic   = 0x4d524f46434e4950 // "PINCFORM"
-	configVersion = 2
+	configVersion = 3
 	configHeader  = 16
 
 	// MaxConfig bounds arguments, environment and the rest together, in bytes.

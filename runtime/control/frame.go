@@ -25,6 +25,8 @@ const (
 	Trace
 	// Bug: a fault of the kernel itself, with its trace. The sandbox ends without Exited.
 	Bug
+	// Settings: the text is new settings of the terminal, as Config.Settings.
+	Settings
 )
 
 // To the sandbox.

@@ -44,6 +44,8 @@ func (b *boot) start() error {
 		GID:       c.GID,
 		Terminal:  c.Terminal,
 		Window:    b.window,
+		Settings:  []byte(c.Settings),
+		Configure: func(s []byte) { b.tell.send(control.Settings, 0, s) },
 		Report:    func(text string) { b.tell.say(control.Report, []byte(text)) },
 		Fatal:     b.fatal,
 	}

@@ -69,6 +69,8 @@ func (t *told) frame(r *sandbox, f control.Frame) {
 		if r.spec.Trace != nil {
 			r.spec.Trace.Write(control.Clean(f.Text))
 		}
+	case control.Settings:
+		r.terminal.change(f.Text)
 	default:
 		// The kernel sends nothing else. Whoever does may not keep a processor busy with it.
 		if t.odd++; t.odd%64 == 0 {

@@ -72,6 +72,8 @@ type sandbox struct {
 	proc  *launch.Process
 	told  told
 
+	terminal terminal // changed only by listen
+
 	signals  chan os.Signal
 	running  atomic.Bool  // the program has begun
 	killedBy atomic.Int32 // the signal that came before that and ended the sandbox
@@ -94,7 +96,9 @@ func prepare(s Spec) (*sandbox, error) {
 	c.ReadOnly = s.Image.readOnly && !c.Ephemeral
 	c.RAMBytes = c.CacheBytes + pageUp(c.Memory)
 	c.Terminal = r.stdio.terminal
-	c.Rows, c.Cols = windowSize([3]*os.File{s.Stdin, s.Stdout, s.Stderr})
+	r.terminal = newTerminal([3]*os.File{s.Stdin, s.Stdout, s.Stderr})
+	c.Settings = string(r.terminal.settings())
+	c.Rows, c.Cols = r.terminal.window()
 	c.Trace = s.Trace != nil
 
 	copy(r.child[:3], r.stdio.child[:])
@@ -224,6 +228,7 @@ func (r *sandbox) wait() (status int) {
 	state, err := r.proc.Wait()
 	r.stdio.done.Wait()
 	r.disk.stop()
+	r.terminal.restore()
 	if err != nil {
 		fmt.Fprintf(r.spec.Messages, "pinhole: waiting for the sandbox: %v\n", err)
 		return ExitBug

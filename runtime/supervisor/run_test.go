@@ -95,6 +95,19 @@ func playSandbox() {
 				exited(128 + f.Value)
 			}
 		}
+	case "terminal":
+		s := []byte(c.Settings)
+		if len(s) != settingsBytes || !c.Terminal[0] || c.Rows != 33 || c.Cols != 77 {
+			exited(1)
+		}
+		for i := range 16 {
+			s[i] ^= 0xff // every flag there is
+		}
+		send(control.Frame{Kind: control.Settings, Text: s[:20]}) // too short: ignored
+		send(control.Frame{Kind: control.Settings, Text: s})
+		send(control.Frame{Kind: control.Report, Text: []byte("set\n")})
+		control.NewReader(in).Next()
+		exited(0)
 	case "write":
 		ringMem, _ := unix.Mmap(10, 0, blockdev.RingBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		ram, _ := unix.Mmap(9, 0, int(c.RAMBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -320,6 +333,72 @@ func TestStdoutClosed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program may set a terminal's treatment of what is typed and printed; at the end it is as before.
+func TestTerminal(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("no pseudo terminals:", err)
+	}
+	defer master.Close()
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 77}); err != nil {
+		t.Fatal(err)
+	}
+	get := func() unix.Termios {
+		s, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *s
+	}
+	before := get()
+	var during unix.Termios
+	messages := &onWrite{do: func() {
+		during = get()
+		syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+	}}
+	o := play(t, "terminal", func(s *Spec) { s.Stdin, s.Messages = tty, messages })
+	if o.Status != 0 || string(messages.text) != "set\n" {
+		t.Fatalf("%+v, messages %q", o, messages.text)
+	}
+	if d := cmp.Diff(before, get()); d != "" {
+		t.Errorf("the terminal is not as before\n%s", d)
+	}
+	want := before
+	want.Iflag ^= inputFlags
+	want.Oflag ^= outputFlags
+	want.Lflag ^= localFlags
+	if d := cmp.Diff(want, during); d != "" {
+		t.Errorf("while the program ran (-want +got)\n%s", d)
+	}
+}
+
+// onWrite does something when it is first written to.
+type onWrite struct {
+	do   func()
+	text []byte
+}
+
+func (w *onWrite) Write(p []byte) (int, error) {
+	if w.text == nil {
+		w.do()
+	}
+	w.text = append(w.text, p...)
+	return len(p), nil
 }
 
 func TestOpenImage(t *testing.T) {

@@ -20,6 +20,8 @@ func (r *sandbox) catchSignals() {
 	signal.Notify(r.signals, relayed...)
 	// Writing to a closed pipe is an error to handle, not a reason to end.
 	signal.Ignore(unix.SIGPIPE)
+	// In the background, too, the terminal is given back as it was.
+	signal.Ignore(unix.SIGTTOU)
 }
 
 // patience is how long a sandbox has to get to the point where its program takes a signal.
@@ -34,7 +36,7 @@ func (r *sandbox) relaySignals() {
 		f := control.Frame{Kind: control.Signal, Value: uint64(n)}
 		switch {
 		case n == unix.SIGWINCH:
-			rows, cols := windowSize([3]*os.File{r.spec.Stdin, r.spec.Stdout, r.spec.Stderr})
+			rows, cols := r.terminal.window()
 			f = control.Frame{Kind: control.Window, Value: uint64(rows)<<32 | uint64(uint32(cols))}
 		case !r.running.Load():
 			time.AfterFunc(patience, func() {

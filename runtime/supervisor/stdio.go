@@ -166,13 +166,3 @@ func relayOut(to int, from *os.File) {
 func ready(fd int, events int16) {
 	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
 }
-
-// windowSize returns the size of the terminal among files, or zeros.
-func windowSize(files [3]*os.File) (rows, cols int64) {
-	for _, f := range files {
-		if w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-			return int64(w.Row), int64(w.Col)
-		}
-	}
-	return 0, 0
-}
