@@ -36,11 +36,29 @@ type sandbox struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	lines  chan string // standard output; closed at its end
-	stderr bytes.Buffer
+	stderr output
 	image  string
 	dir    string // the supervisor's working directory, with the canaries
 	before map[string]string
 	pid    int // of the sandbox process
+}
+
+// output collects what a process writes while others look at it.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
 
 var build struct {
