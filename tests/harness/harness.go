@@ -67,9 +67,12 @@ type Result struct {
 	Stderr string
 }
 
-// layers is what pinhole says at each run on a host that forbids some of the second layer, as
-// containers do. It is left out of results, since the tests are to hold there, too.
 var layers = regexp.MustCompile(`(?m)^pinhole: this host does not offer all protections around the lock; missing: .*\n`)
+
+// Messages is a text of standard error without the line that pinhole writes at each run on a
+// host that forbids some of the second layer, as containers do: the tests are to hold there,
+// too. Results have it left out already.
+func Messages(stderr string) string { return layers.ReplaceAllString(stderr, "") }
 
 // Exec runs a command to its end in dir ("" for the test's own).
 func Exec(t testing.TB, dir string, stdin string, name string, args ...string) Result {
@@ -84,7 +87,7 @@ func Exec(t testing.TB, dir string, stdin string, name string, args ...string) R
 	}
 	timer := time.AfterFunc(Timeout, func() { cmd.Process.Kill() })
 	err := cmd.Wait()
-	r := Result{Stdout: out.String(), Stderr: layers.ReplaceAllString(errs.String(), "")}
+	r := Result{Stdout: out.String(), Stderr: Messages(errs.String())}
 	if !timer.Stop() {
 		r.Status = -1
 		return r

@@ -486,7 +486,7 @@ func TestSandboxKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.end(t, 0, 128+9)
-	one(t, harness.Result{Status: 137, Stderr: r.stderr.String()}, 137, "killed", "SIGKILL")
+	one(t, harness.Result{Status: 137, Stderr: harness.Messages(r.stderr.String())}, 137, "killed", "SIGKILL")
 	harness.Fsck(t, img)
 	if got := run(t, "-i", img, "/bin/prog"); got != (harness.Result{Stdout: "hello, world\n"}) {
 		t.Errorf("the next run: %+v", got)
@@ -523,7 +523,7 @@ func TestClosedStdout(t *testing.T) {
 		io.ReadFull(reader, make([]byte, 1000))
 		reader.Close()
 		cmd.Wait()
-		if got := harness.ExitStatus(cmd.ProcessState); got != 128+13 || stderr.String() != "" {
+		if got := harness.ExitStatus(cmd.ProcessState); got != 128+13 || harness.Messages(stderr.String()) != "" {
 			t.Errorf("relayed %v: exit status %d, %q", relayed, got, stderr.String())
 		}
 	}
