@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Site is an instruction found.
@@ -85,11 +86,14 @@ func Suspect(code []byte) bool {
 	return false
 }
 
-var (
-	member   = regexp.MustCompile(`^(\S+):\s+file format elf`)
-	function = regexp.MustCompile(`^[0-9a-f]+ <(.+)>:$`)
-	entering = regexp.MustCompile(`^\s*([0-9a-f]+):\s+(?:\S+ )*?((?:syscall|sysenter|int\s+\$0x80)\b.*)$`)
-)
+// lines are what the disassembly is made of. They are compiled when they are first used: this
+// package is linked into a command that starts far more often than it disassembles.
+var lines = sync.OnceValue(func() (l struct{ member, function, entering *regexp.Regexp }) {
+	l.member = regexp.MustCompile(`^(\S+):\s+file format elf`)
+	l.function = regexp.MustCompile(`^[0-9a-f]+ <(.+)>:$`)
+	l.entering = regexp.MustCompile(`^\s*([0-9a-f]+):\s+(?:\S+ )*?((?:syscall|sysenter|int\s+\$0x80)\b.*)$`)
+	return l
+})
 
 func disassemble(ctx context.Context, name string, options ...string) ([]Site, error) {
 	cmd := exec.CommandContext(ctx, "objdump", append(append([]string{"-d", "--no-show-raw-insn"}, options...), name)...)
@@ -101,14 +105,14 @@ func disassemble(ctx context.Context, name string, options ...string) ([]Site, e
 		return nil, fmt.Errorf("objdump %s: %w: %s", name, err, bytes.TrimSpace(said.Bytes()))
 	}
 	var sites []Site
-	object, symbol := name, ""
+	object, symbol, re := name, "", lines()
 	for line := range bytes.Lines(out) {
 		line = bytes.TrimRight(line, "\n")
-		if m := member.FindSubmatch(line); m != nil {
+		if m := re.member.FindSubmatch(line); m != nil {
 			object, symbol = string(m[1]), ""
-		} else if m := function.FindSubmatch(line); m != nil {
+		} else if m := re.function.FindSubmatch(line); m != nil {
 			symbol = string(m[1])
-		} else if m := entering.FindSubmatch(line); m != nil {
+		} else if m := re.entering.FindSubmatch(line); m != nil {
 			var at uint64
 			fmt.Sscanf(string(m[1]), "%x", &at)
 			sites = append(sites, Site{object, symbol, at, strings.Join(strings.Fields(string(m[2])), " ")})

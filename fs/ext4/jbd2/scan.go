@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sort"
+	"sync"
 
 	"pinhole/fs/ext4/disk"
 )
@@ -215,7 +216,8 @@ func (r *replayer) inJournal(block uint64) bool {
 	return i < len(r.own) && r.own[i].Home <= block
 }
 
-var crc32beTable = func() (t [256]uint32) {
+var crc32beTable = sync.OnceValue(func() *[256]uint32 {
+	var t [256]uint32
 	for i := range t {
 		c := uint32(i) << 24
 		for range 8 {
@@ -227,13 +229,14 @@ var crc32beTable = func() (t [256]uint32) {
 		}
 		t[i] = c
 	}
-	return t
-}()
+	return &t
+})
 
 // crc32be continues the CRC-32 with the highest bit first, which old journals use.
 func crc32be(c uint32, p []byte) uint32 {
+	t := crc32beTable()
 	for _, b := range p {
-		c = c<<8 ^ crc32beTable[byte(c>>24)^b]
+		c = c<<8 ^ t[byte(c>>24)^b]
 	}
 	return c
 }
