@@ -92,7 +92,7 @@ func (k *checker) run() {
 	k.bar = newProgress("checking", -1)
 	k.dir(root, &a, "/")
 	root.Unref()
-	k.bar.done()
+	k.bar.finish()
 	for _, f := range k.files {
 		if f.names != f.nlink {
 			k.problem(f.path, "has %d names, but a link count of %d", f.names, f.nlink)

@@ -34,7 +34,7 @@ func (c *getCmd) Run() error {
 	defer im.Close()
 	sources, dst := c.Path[:len(c.Path)-1], c.Path[len(c.Path)-1]
 	bar := newProgress("copying", -1)
-	defer bar.done()
+	defer bar.finish()
 	return get(im, bar, c.KeepOwner, sources, dst)
 }
 

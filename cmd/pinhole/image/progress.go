@@ -1,57 +1,69 @@
 package image
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"pinhole/cmd/pinhole/units"
 )
 
-// progress shows on a terminal how far a copy is. Nil shows nothing.
-type progress struct{ bar *progressbar.ProgressBar }
+// progress shows on a terminal how far a copy is. Nil shows nothing. It is no library's because the ones there
+// are bring an HTTP client with them, into the one program that starts and supervises every sandbox.
+type progress struct {
+	out         io.Writer
+	what        string
+	total, done int64 // bytes; total -1: not known
+	next        time.Time
+	shown       bool
+}
 
-// newProgress begins a bar of total bytes; -1: not known. It shows up only if it takes a while.
+// A copy that is done soon shows nothing.
+const (
+	progressAfter = 500 * time.Millisecond
+	progressEvery = 100 * time.Millisecond
+	progressWidth = 20 // characters
+)
+
+// newProgress begins a bar of total bytes; -1: not known.
 func newProgress(what string, total int64) *progress {
-	out := io.Writer(os.Stderr)
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
-	return &progress{progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(&delayed{w: out, until: time.Now().Add(500 * time.Millisecond)}),
-		progressbar.OptionSetDescription(what),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetWidth(20),
-	)}
-}
-
-// delayed throws away what is written before a time.
-type delayed struct {
-	w     io.Writer
-	until time.Time
-	shown bool
-}
-
-func (d *delayed) Write(p []byte) (int, error) {
-	if !d.shown && time.Now().Before(d.until) {
-		return len(p), nil
-	}
-	d.shown = true
-	return d.w.Write(p)
+	return &progress{out: os.Stderr, what: what, total: total, next: time.Now().Add(progressAfter)}
 }
 
 func (p *progress) add(n int64) {
-	if p != nil {
-		p.bar.Add64(n)
+	if p == nil {
+		return
+	}
+	p.done += n
+	if now := time.Now(); !now.Before(p.next) {
+		p.next, p.shown = now.Add(progressEvery), true
+		fmt.Fprintf(p.out, "\r%s\x1b[K", p.line())
 	}
 }
 
-func (p *progress) done() {
-	if p != nil {
-		p.bar.Finish()
+// line is what is shown: "copying [======>             ]  33%  1.2G of 3.6G".
+func (p *progress) line() string {
+	if p.total <= 0 {
+		return fmt.Sprintf("%s %s", p.what, units.Format(p.done))
+	}
+	part := float64(min(p.done, p.total)) / float64(p.total)
+	full := int(part * progressWidth)
+	bar := strings.Repeat("=", full)
+	if full < progressWidth {
+		bar += ">"
+	}
+	return fmt.Sprintf("%s [%-*s] %3.0f%%  %s of %s", p.what, progressWidth, bar, part*100, units.Format(p.done), units.Format(p.total))
+}
+
+func (p *progress) finish() {
+	if p != nil && p.shown {
+		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }

@@ -45,7 +45,7 @@ func (c *putCmd) Run() error {
 	}
 	bar := newProgress("copying", total)
 	err = put(newWriter(im, bar), own, sources, dst)
-	bar.done()
+	bar.finish()
 	if closed := im.Close(); err == nil {
 		err = closed
 	}

@@ -110,7 +110,7 @@ func (s *source) fill(path string, f *os.File) error {
 	if err == nil {
 		err = w.closeDirs()
 	}
-	bar.done()
+	bar.finish()
 	if e := im.ns.Close(); e != 0 && err == nil {
 		err = im.fail("", e)
 	}

@@ -27,3 +27,18 @@ func (s *Size) UnmarshalText(text []byte) error {
 	*s = Size(n << shift)
 	return nil
 }
+
+// Format shows a number of bytes for a person: "512", "1.5M", "20G".
+func Format(n int64) string {
+	v, unit := float64(n), ""
+	for _, u := range []string{"K", "M", "G", "T", "P"} {
+		if v < 1024 {
+			break
+		}
+		v, unit = v/1024, u
+	}
+	if unit == "" || v >= 9.95 {
+		return strconv.FormatFloat(v, 'f', 0, 64) + unit
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64) + unit
+}
