@@ -113,37 +113,51 @@ func newThread() (*thread, error) {
 // new ones, which it cannot do behind the lock. It returns how many threads it could not adopt: they are
 // when they first run a guest, and then have no timer if that is behind the lock.
 func spawn(n int) (left int, err error) {
-	// With one processor the runtime wakes no thread but the one it needs. With more it keeps
-	// making threads that look for work, faster than they can be found here.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-
 	// All threads stay held until no stranger is left: the runtime has no other to run the next
 	// goroutine on, or this one, and makes a thread only while it has none.
-	errs := make(chan error)
+	errs := make(chan error, n+1)
 	release := make(chan struct{})
 	var done sync.WaitGroup
-	defer done.Wait()
-	defer close(release)
-	for held := 0; held < 2*n+16; held++ {
-		if err := adoptOnce(); err != nil { // the thread that this goroutine happens to be on by now
-			return 0, err
-		}
-		if held >= n {
-			if left = strangers(); left <= 0 {
-				return 0, nil
-			}
-			// A thread that sleeps for the timers is none of the idle ones: wake it.
-			time.Sleep(50 * time.Microsecond)
-			if err := adoptOnce(); err != nil {
-				return 0, err
-			}
-		}
+	hold := func() {
 		done.Go(func() {
 			runtime.LockOSThread() // a goroutine that waits while it has a thread keeps others off it
 			defer runtime.UnlockOSThread()
 			errs <- adoptOnce()
 			<-release
 		})
+	}
+	procs := runtime.GOMAXPROCS(0)
+	defer func() {
+		close(release)
+		done.Wait()
+		runtime.GOMAXPROCS(procs)
+	}()
+
+	// All at once first, on all processors, which is quickest.
+	for range n {
+		hold()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			return 0, err
+		}
+	}
+	// Then one after the other. With one processor the runtime wakes no thread but the one it
+	// needs. With more it keeps making threads that look for work, faster than they can be found here.
+	runtime.GOMAXPROCS(1)
+	for range n + 16 {
+		if err := adoptOnce(); err != nil { // the thread that this goroutine happens to be on by now
+			return 0, err
+		}
+		if left = strangers(); left <= 0 {
+			return 0, nil
+		}
+		// A thread that sleeps for the timers is none of the idle ones: wake it.
+		time.Sleep(50 * time.Microsecond)
+		if err := adoptOnce(); err != nil {
+			return 0, err
+		}
+		hold()
 		if err := <-errs; err != nil {
 			return 0, err
 		}
