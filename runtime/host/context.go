@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"pinhole/emu/guest"
+	"pinhole/runtime/seccomp"
 )
 
 // contexts hands out contexts with their XSAVE areas, from memory outside Go's heap.
@@ -37,7 +38,7 @@ func (cs *contexts) get() *guest.Context {
 	}
 	if len(cs.slab) < cs.slot() {
 		p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, contextSlab,
-			syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE, ^uintptr(0), 0)
+			syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE, seccomp.Mark|noFile, 0)
 		if e != 0 {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 
 	"pinhole/abi"
 	"pinhole/emu/guest"
+	"pinhole/runtime/seccomp"
 )
 
 // Address space of guests. The kernel is linked at lowEnd and above, so what is below is free for
@@ -12,6 +13,8 @@ import (
 const (
 	lowBegin = 0x10000 // vm.mmap_min_addr at most
 	lowEnd   = 0x60000000
+
+	noFile = 0xffffffff // descriptor -1 of anonymous mappings
 
 	pageSize  = 4096
 	hugePage  = 2 << 20
@@ -31,7 +34,7 @@ func (s span) has(a abi.Addr, n uint64) bool {
 // reserve takes n bytes of address space, from a multiple of hugePage on.
 func reserve(n uint64) (span, error) {
 	p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, uintptr(n+hugePage), syscall.PROT_NONE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE, ^uintptr(0), 0)
+		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE, noFile, 0)
 	if e != 0 {
 		return span{}, e
 	}
@@ -50,7 +53,7 @@ func reserve(n uint64) (span, error) {
 func reserveLow() span {
 	const fixedNoReplace = 0x100000
 	p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, lowBegin, lowEnd-lowBegin, syscall.PROT_NONE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE|fixedNoReplace, ^uintptr(0), 0)
+		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE|fixedNoReplace, noFile, 0)
 	if e != 0 {
 		return span{}
 	}
@@ -70,7 +73,7 @@ func (m *Machine) LowArea() (lo, hi abi.Addr) { return m.low.lo, m.low.hi }
 // Map implements emu.Machine. What is not page-aligned, or not inside the guests' address
 // space, the image or the RAM, is EINVAL: the caller has checked, this is the last line.
 func (m *Machine) Map(addr abi.Addr, n uint64, prot uint32, what guest.Backing, off int64) abi.Errno {
-	fd, flags := ^uintptr(0), uintptr(0)
+	fd, flags := uintptr(noFile), uintptr(0)
 	switch what {
 	case guest.BackNone:
 		prot, off, flags = syscall.PROT_NONE, 0, noReserve
@@ -94,7 +97,7 @@ func (m *Machine) Map(addr abi.Addr, n uint64, prot uint32, what guest.Backing, 
 
 // MapPopulated implements emu.Machine.
 func (m *Machine) MapPopulated(addr abi.Addr, n uint64, prot uint32) abi.Errno {
-	return m.mmap(addr, n, prot, private|syscall.MAP_POPULATE, ^uintptr(0), 0)
+	return m.mmap(addr, n, prot, private|syscall.MAP_POPULATE, noFile, 0)
 }
 
 func (m *Machine) mmap(addr abi.Addr, n uint64, prot uint32, flags, fd uintptr, off int64) abi.Errno {
@@ -105,7 +108,7 @@ func (m *Machine) mmap(addr abi.Addr, n uint64, prot uint32, flags, fd uintptr, 
 	if n >= bigMap {
 		call = syscall.Syscall6
 	}
-	p, _, e := call(syscall.SYS_MMAP, uintptr(addr), uintptr(n), uintptr(prot), flags, fd, uintptr(off))
+	p, _, e := call(syscall.SYS_MMAP, uintptr(addr), uintptr(n), uintptr(prot), flags, seccomp.Mark|fd, uintptr(off))
 	switch {
 	case e != 0:
 		return abi.Errno(e)

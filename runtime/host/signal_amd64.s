@@ -431,12 +431,12 @@ noFP:
 
 	// A fault in here, or one that nobody handles.
 fatal:
-	MOVL	$2, DI
+	MOVQ	$0x5048000000000002, DI	// marked as the lock asks for (seccomp.Mark)
 	LEAQ	·fatalText(SB), SI
 	MOVL	$const_fatalLen, DX
 	MOVL	$1, AX
 	SYSCALL
-	MOVL	$0x50480046, DI	// 70, marked as the lock asks for (seccomp.ExitMark)
+	MOVQ	$0x5048000000000046, DI	// 70
 	MOVL	$231, AX
 	SYSCALL
 	INT	$3

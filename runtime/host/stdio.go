@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"pinhole/abi"
+	"pinhole/runtime/seccomp"
 )
 
 // HostRead implements emu.Machine.
@@ -22,7 +23,7 @@ func (m *Machine) HostWrite(fd int, p []byte) (int, abi.Errno) {
 // a reader that went away is EPIPE.
 func transfer(call uintptr, fd int, p []byte) (int, abi.Errno) {
 	for {
-		n, _, e := syscall.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		n, _, e := syscall.Syscall(call, seccomp.Mark|uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 		switch e {
 		case 0:
 			return int(n), 0

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	elastic "github.com/elastic/go-seccomp-bpf"
@@ -40,24 +41,24 @@ func want(refusal, arch, nr uint32, a [6]uint64) uint32 {
 	ok := false
 	switch nr {
 	case 0: // read
-		ok = a[0] == 0 || a[0] == 3 || a[0] == 5 || a[0] == 7
+		ok = a[0] == mark || a[0] == mark+3 || a[0] == mark+5 || a[0] == mark+7
 	case 1: // write
-		ok = a[0] == 1 || a[0] == 2 || a[0] == 4 || a[0] == 6
+		ok = a[0] == mark+1 || a[0] == mark+2 || a[0] == mark+4 || a[0] == mark+6
 	case 9: // mmap
 		switch a[4] {
-		case 0xffffffff, 0xffffffffffffffff:
+		case mark + 0xffffffff:
 			ok = a[3] == 0x22 || a[3] == 0x32 || a[3] == 0x4032 || a[3] == 0x8032
-		case 8:
+		case mark + 8:
 			ok = a[3] == 0x12
-		case 9:
+		case mark + 9:
 			ok = a[3] == 0x11
 		}
 		ok = ok && a[2] < 8
 	case 60, 231: // exit, exit_group
-		ok = a[0]>>8 == 0x504800
+		ok = a[0]>>8 == mark>>8
 	case 202: // futex
-		ok = a[1] == 128 || a[1] == 129 || a[1] == 137 || a[1] == 138 ||
-			a[1] == 384 || a[1] == 385 || a[1] == 393 || a[1] == 394
+		op := a[1] - mark
+		ok = op == 128 || op == 129 || op == 137 || op == 138 || op == 384 || op == 385 || op == 393 || op == 394
 	}
 	if ok {
 		return allow
@@ -145,6 +146,9 @@ func (m *machine) noise() (a [6]uint64) {
 	return a
 }
 
+// mark is seccomp.Mark, stated again.
+const mark = 0x5048 << 48
+
 const sysRead, sysWrite, sysMmap, sysExit, sysFutex, sysExitGroup = 0, 1, 9, 60, 202, 231
 
 // corner are registers that admit something in some row, and their neighbours.
@@ -152,6 +156,12 @@ func corner() []uint64 {
 	var out []uint64
 	for i := uint64(0); i < 12; i++ {
 		out = append(out, i)
+	}
+	for i := uint64(0); i < 12; i++ {
+		out = append(out, mark|i)
+	}
+	for _, op := range []uint64{0x80, 0x81, 0x89, 0x8a, 0x180, 0xffffffff} {
+		out = append(out, mark|op)
 	}
 	return append(out, 0x11, 0x12, 0x22, 0x32, 0x80, 0x81, 0x89, 0x8a, 0x180, 0x4032, 0x8032, 0x8011,
 		0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0xffffffff00000000, 1<<63, ^uint64(0))
@@ -163,7 +173,9 @@ func TestEveryCallNumber(t *testing.T) {
 			for _, v := range corner() {
 				m.check(x86_64, nr, [6]uint64{v, v, v, v, v, v})
 			}
-			m.check(x86_64, nr, [6]uint64{0, 128, 7, 0x32, 0xffffffff, 0}) // all that is admitted, in one
+			m.check(x86_64, nr, [6]uint64{mark, mark | 128, 7, 0x32, mark | 0xffffffff, 0}) // all that is admitted, in one
+			m.check(x86_64, nr, [6]uint64{mark | 1, mark | 129, 0, 0x12, mark | 8, 0})
+			m.check(x86_64, nr, [6]uint64{0, 128, 7, 0x32, 0xffffffff, 0}) // the same without the mark
 			m.check(x86_64, nr, [6]uint64{1, 129, 0, 0x12, 8, 0})
 			m.check(x86_64, nr, m.noise())
 		}
@@ -176,7 +188,7 @@ func TestEveryCallNumber(t *testing.T) {
 func TestX32AndOtherArchitectures(t *testing.T) {
 	for _, m := range machines(t) {
 		for nr := range uint32(1024) {
-			for _, a := range [][6]uint64{{}, {1}, {0, 128}, {0, 0, 7, 0x32, 0xffffffff}, m.noise()} {
+			for _, a := range [][6]uint64{{}, {mark | 1}, {mark, mark | 128}, {0, 0, 7, 0x32, mark | 0xffffffff}, m.noise()} {
 				for _, base := range []uint32{0x40000000, 0x80000000, 0xc0000000, 0xfffffc00} {
 					m.check(x86_64, base+nr, a)
 				}
@@ -201,13 +213,13 @@ func flips(v uint64) []uint64 {
 func TestReadWriteDescriptors(t *testing.T) {
 	for _, m := range machines(t) {
 		for fd := range uint64(1025) {
-			for _, alias := range []uint64{0, 1 << 32, 1 << 63, 0xffffffff00000000} {
+			for _, alias := range []uint64{0, mark, 1 << 32, 1 << 63, mark | 1<<32, 0xffffffff00000000} {
 				m.call(sysRead, map[int]uint64{0: fd | alias})
 				m.call(sysWrite, map[int]uint64{0: fd | alias})
 			}
 		}
 		for fd := range uint64(12) {
-			for _, v := range flips(fd) {
+			for _, v := range append(flips(fd), flips(mark|fd)...) {
 				m.call(sysRead, map[int]uint64{0: v})
 				m.call(sysWrite, map[int]uint64{0: v})
 			}
@@ -219,11 +231,12 @@ func TestFutexOperations(t *testing.T) {
 	for _, m := range machines(t) {
 		for op := range uint64(1 << 12) {
 			m.call(sysFutex, map[int]uint64{1: op})
+			m.call(sysFutex, map[int]uint64{1: op | mark})
 			m.call(sysFutex, map[int]uint64{1: op | 1<<32})
 			m.call(sysFutex, map[int]uint64{1: op | 0xffffffff00000000})
 		}
 		for op := range uint64(16) {
-			for _, v := range append(flips(op|0x80), flips(op|0x180)...) {
+			for _, v := range slices.Concat(flips(op|0x80), flips(op|0x180), flips(mark|op|0x80), flips(mark|op|0x180)) {
 				m.call(sysFutex, map[int]uint64{1: v})
 			}
 		}
@@ -231,7 +244,7 @@ func TestFutexOperations(t *testing.T) {
 }
 
 func TestMmapFlags(t *testing.T) {
-	descriptors := []uint64{0xffffffff, ^uint64(0), 8, 9}
+	descriptors := []uint64{0xffffffff, ^uint64(0), 8, 9, mark | 0xffffffff, mark | 8, mark | 9}
 	sets := []uint64{0x11, 0x12, 0x22, 0x32, 0x4032, 0x8011, 0x8012, 0x8032}
 	for _, m := range machines(t) {
 		mmap := func(prot, flags, fd uint64) { m.t.Helper(); m.call(sysMmap, map[int]uint64{2: prot, 3: flags, 4: fd}) }
@@ -265,12 +278,12 @@ func TestMmapFlags(t *testing.T) {
 		}
 		for _, set := range sets {
 			for fd := range uint64(1025) {
-				for _, alias := range []uint64{0, 1 << 32, 1 << 63, 0xffffffff00000000} {
+				for _, alias := range []uint64{0, mark, 1 << 32, 1 << 63, mark | 1<<32, 0xffffffff00000000} {
 					mmap(3, set, fd|alias)
 				}
 			}
 			for low := uint64(0xfffffff0); low <= 0xffffffff; low++ {
-				for _, high := range []uint64{0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff} {
+				for _, high := range []uint64{0, 1, mark >> 32, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff} {
 					mmap(3, set, low|high<<32)
 				}
 			}
@@ -294,7 +307,7 @@ func TestRandomCalls(t *testing.T) {
 
 // FuzzVerdict looks for a call on which the filter and the statement above differ.
 func FuzzVerdict(f *testing.F) {
-	f.Add(uint32(x86_64), uint32(sysMmap), uint64(0), uint64(1), uint64(3), uint64(0x32), uint64(0xffffffff), uint64(0))
+	f.Add(uint32(x86_64), uint32(sysMmap), uint64(0), uint64(1), uint64(3), uint64(0x32), uint64(mark|0xffffffff), uint64(0))
 	f.Add(uint32(i386), uint32(sysRead), uint64(0), uint64(0), uint64(0), uint64(0), uint64(0), uint64(0))
 	f.Fuzz(func(t *testing.T, arch, nr uint32, a, b, c, d, e, g uint64) {
 		for _, m := range machines(t) {

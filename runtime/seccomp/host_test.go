@@ -17,10 +17,7 @@ func TestMapRules(t *testing.T) {
 	order := func(a, b rule) int { return slices.Compare([]uint64{a.FD, a.Flags}, []uint64{b.FD, b.Flags}) }
 	var used, admitted []rule
 	for _, r := range host.MapRules {
-		used = append(used, rule{uint64(uint32(r.FD)), uint64(r.Flags)})
-		if r.FD < 0 {
-			used = append(used, rule{uint64(int64(r.FD)), uint64(r.Flags)})
-		}
+		used = append(used, rule{seccomp.Mark | uint64(uint32(r.FD)), uint64(r.Flags)})
 	}
 	for _, row := range seccomp.Table {
 		if row.Call != "mmap" {

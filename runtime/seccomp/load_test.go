@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -51,12 +52,12 @@ func lockedProcess(role string) {
 		action = Kill
 	}
 	if err := Load(action); err != nil {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|3, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, Mark|3, 0, 0)
 	}
 	if err := Prove(provenThreads); err != nil {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|4, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, Mark|4, 0, 0)
 	}
-	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, ExitMark|0, 0, 0)
+	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, Mark|0, 0, 0)
 }
 
 func child(role string) *exec.Cmd {
@@ -152,22 +153,33 @@ func TestLoadAndProve(t *testing.T) {
 	}
 }
 
-// answer makes a trapped call of a stopped thread return -ENOSYS if it is one of the probes,
-// else 0: the stock runtime, which is in the child, ends the process when some of its own
-// calls fail.
+// answer makes a trapped call of a stopped thread return -ENOSYS if it is one of the probes.
+// The other calls are the stock runtime's, which is in the child: those that the lock admits
+// with the mark are made again with it, the rest return 0.
 func answer(tid int) error {
 	var regs syscall.PtraceRegs
 	if err := syscall.PtraceGetRegs(tid, &regs); err != nil {
 		return err
 	}
-	result := uint64(0)
-	for _, p := range refused {
-		if regs.Rax == uint64(p.call) {
-			enosys := syscall.ENOSYS
-			result = -uint64(enosys)
-		}
+	args := [6]uintptr{uintptr(regs.Rdi), uintptr(regs.Rsi), uintptr(regs.Rdx), uintptr(regs.R10), uintptr(regs.R8), uintptr(regs.R9)}
+	const syscallLength = 2 // of the instruction, in bytes
+	enosys := syscall.ENOSYS
+	probed := slices.ContainsFunc(refused, func(p probe) bool { return uintptr(regs.Rax) == p.call && args == p.args })
+	switch {
+	case probed:
+		regs.Rax = -uint64(enosys)
+	case regs.Rax == syscall.SYS_READ || regs.Rax == syscall.SYS_WRITE:
+		regs.Rdi |= Mark
+		regs.Rip -= syscallLength
+	case regs.Rax == syscall.SYS_MMAP:
+		regs.R8 = uint64(uint32(regs.R8)) | Mark
+		regs.Rip -= syscallLength
+	case regs.Rax == sysFutex:
+		regs.Rsi |= Mark
+		regs.Rip -= syscallLength
+	default:
+		regs.Rax = 0
 	}
-	regs.Rax = result
 	return syscall.PtraceSetRegs(tid, &regs)
 }
 

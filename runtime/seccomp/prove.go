@@ -25,10 +25,11 @@ const sysFutex = 202
 var refused = []probe{
 	{"getpid", syscall.SYS_GETPID, [6]uintptr{}},
 	{"close", syscall.SYS_CLOSE, [6]uintptr{1 << 20}},
-	{"read of the image", syscall.SYS_READ, [6]uintptr{Image}},
-	{"write to standard input", syscall.SYS_WRITE, [6]uintptr{Stdin}},
-	{"shared anonymous mmap", syscall.SYS_MMAP, [6]uintptr{0, 0, 0, mapShared | mapAnonymous, noFile}},
-	{"futex requeue", sysFutex, [6]uintptr{0, 3 | futexPrivate}},
+	{"read of the image", syscall.SYS_READ, [6]uintptr{Mark | Image}},
+	{"write to standard input", syscall.SYS_WRITE, [6]uintptr{Mark | Stdin}},
+	{"write without the mark", syscall.SYS_WRITE, [6]uintptr{Stdout}},
+	{"shared anonymous mmap", syscall.SYS_MMAP, [6]uintptr{0, 0, 0, mapShared | mapAnonymous, Mark | noFile}},
+	{"futex requeue", sysFutex, [6]uintptr{0, Mark | 3 | futexPrivate}},
 }
 
 // Prove shows from inside that the lock holds: on each of n host threads at once it makes
@@ -77,7 +78,7 @@ func proveThread() error {
 		}
 	}
 	var word uint32
-	if _, _, e := syscall.RawSyscall6(sysFutex, uintptr(unsafe.Pointer(&word)), futexWake|futexPrivate, 1, 0, 0, 0); e != 0 {
+	if _, _, e := syscall.RawSyscall6(sysFutex, uintptr(unsafe.Pointer(&word)), Mark|futexWake|futexPrivate, 1, 0, 0, 0); e != 0 {
 		return errors.New("the system call filter refuses a call of its table: futex wake: " + e.Error())
 	}
 	return nil

@@ -47,17 +47,22 @@ type Row struct {
 	Why  string
 }
 
-// Cond compares one argument's whole 64-bit register. Where the host kernel looks only at
-// the low half (descriptors, futex operations), a register whose upper half is not zero is
-// therefore refused even if the kernel would take it for an admitted value: of all
-// registers that the kernel reads alike, one spelling passes. The exception is the
-// descriptor -1 of an anonymous mapping, which callers write as int and as long; it has a
-// row for each, and the kernel looks at it in neither.
+// Cond compares one argument's whole 64-bit register.
 type Cond struct {
 	Arg   int // 0 to 5
 	Op    Op
 	Value uint64
 }
+
+// Mark is in the upper half of one argument of every call that the table admits: of the
+// descriptor, the futex operation or the exit status, of which the host's kernel looks at the
+// lower half only. Of all registers that the host reads alike, exactly one spelling passes.
+//
+// It tells the kernel's calls from those that a program makes directly because it was not
+// built for Pinhole. These trap, and the kernel answers them with the rest of the program's
+// calls; otherwise such a program would read, map and exit past its kernel. The mark is no
+// secret and keeps nobody from anything: a program that uses it gets what the row admits.
+const Mark = 0x50480000 << 32
 
 // Op is a comparison of unsigned 64-bit numbers.
 type Op uint8
@@ -87,8 +92,7 @@ const (
 	mapNoReserve = 0x4000
 	mapPopulate  = 0x8000
 
-	noFile     = 0xffffffff         // descriptor -1 as an int
-	noFileLong = 0xffffffffffffffff // and as a long
+	noFile = 0xffffffff // descriptor -1
 )
 
 // Table is the policy: the calls in the order in which the filter tries them, the most
@@ -113,14 +117,10 @@ var Table = []Row{
 	read(DoorbellIn, "waits for answers to block requests"),
 	read(Entropy, "random bytes"),
 
-	anonymous(mapPrivate|mapAnonymous|mapFixed, noFile, "guest memory; the Go heap; discarding pages by mapping fresh ones over them"),
-	anonymous(mapPrivate|mapAnonymous|mapFixed, noFileLong, "same, -1 as a long"),
-	anonymous(mapPrivate|mapAnonymous|mapFixed|mapNoReserve, noFile, "address space that holds nothing: unmapping and guard pages"),
-	anonymous(mapPrivate|mapAnonymous|mapFixed|mapNoReserve, noFileLong, "same, -1 as a long"),
-	anonymous(mapPrivate|mapAnonymous|mapFixed|mapPopulate, noFile, "guest memory with its pages present, saving the faults"),
-	anonymous(mapPrivate|mapAnonymous|mapFixed|mapPopulate, noFileLong, "same, -1 as a long"),
-	anonymous(mapPrivate|mapAnonymous, noFile, "the Go runtime's own allocations, at an address of the host's choice"),
-	anonymous(mapPrivate|mapAnonymous, noFileLong, "same, -1 as a long"),
+	anonymous(mapPrivate|mapAnonymous|mapFixed, "guest memory; the Go heap; discarding pages by mapping fresh ones over them"),
+	anonymous(mapPrivate|mapAnonymous|mapFixed|mapNoReserve, "address space that holds nothing: unmapping and guard pages"),
+	anonymous(mapPrivate|mapAnonymous|mapFixed|mapPopulate, "guest memory with its pages present, saving the faults"),
+	anonymous(mapPrivate|mapAnonymous, "the Go runtime's own allocations, at an address of the host's choice"),
 
 	file(Image, mapPrivate|mapFixed, "a file of the image in guest memory; written pages are copies, the image is never changed"),
 
@@ -130,25 +130,19 @@ var Table = []Row{
 	exit("exit_group", "the sandbox ends"),
 }
 
-// ExitMark is in the argument of the process's own exits, above the status. It tells them from those
-// that a program makes directly because it was not built for Pinhole: these trap, as its other
-// calls do, and end a thread or process of the guest's rather than the sandbox under it. It
-// is no secret and keeps nobody from ending the sandbox.
-const ExitMark = 0x50480000
-
 func futex(op uint64, why string) Row {
-	return Row{"futex", []Cond{{1, Equal, op | futexPrivate}}, why}
+	return Row{"futex", []Cond{{1, Equal, Mark | op | futexPrivate}}, why}
 }
 
 func exit(call, why string) Row {
-	return Row{call, []Cond{{0, AtLeast, ExitMark}, {0, AtMost, ExitMark | 0xff}}, why}
+	return Row{call, []Cond{{0, AtLeast, Mark}, {0, AtMost, Mark | 0xff}}, why}
 }
 
-func read(fd uint64, why string) Row  { return Row{"read", []Cond{{0, Equal, fd}}, why} }
-func write(fd uint64, why string) Row { return Row{"write", []Cond{{0, Equal, fd}}, why} }
+func read(fd uint64, why string) Row  { return Row{"read", []Cond{{0, Equal, Mark | fd}}, why} }
+func write(fd uint64, why string) Row { return Row{"write", []Cond{{0, Equal, Mark | fd}}, why} }
 
-func anonymous(flags, fd uint64, why string) Row { return file(fd, flags, why) }
+func anonymous(flags uint64, why string) Row { return file(noFile, flags, why) }
 
 func file(fd, flags uint64, why string) Row {
-	return Row{"mmap", []Cond{{3, Equal, flags}, {4, Equal, fd}, {2, AtMost, protAny}}, why}
+	return Row{"mmap", []Cond{{3, Equal, flags}, {4, Equal, Mark | fd}, {2, AtMost, protAny}}, why}
 }

@@ -90,7 +90,7 @@ func TestRawExit(t *testing.T) {
 			t.Errorf("call %s: exit status %d\n%s", number, status, s.stderr.String())
 		}
 	}
-	marked := strconv.Itoa(seccomp.ExitMark | 3)
+	marked := strconv.Itoa(seccomp.Mark | 3)
 	s := start(t, "rawexit", "231", marked)
 	if status := s.wait(); status != 70 || !strings.Contains(s.stderr.String(), "without a word") {
 		t.Errorf("marked exit_group: exit status %d\n%s", status, s.stderr.String())

@@ -35,6 +35,9 @@ func (s *sandbox) inspect() {
 	}
 	for _, task := range tasks {
 		got := status(proc + "task/" + task.Name() + "/status")
+		if len(got) == 0 {
+			continue // the thread has ended meanwhile
+		}
 		for k, want := range map[string]string{"Seccomp": "2", "Seccomp_filters": "", "NoNewPrivs": "1", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapInh": "0000000000000000", "CapAmb": "0000000000000000", "TracerPid": "0", "VmLck": "0 kB"} {
 			if want != "" && got[k] != want {

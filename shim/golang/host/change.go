@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 )
 
-// files are the runtime's files that change.
+// files are the files that change, by their names from the runtime's folder.
 var files = []struct {
 	name   string
 	change func(old string) (string, error)
@@ -23,6 +23,7 @@ var files = []struct {
 	{"cgroup_linux.go", changeProcs},
 	{"runtime1.go", changeDebug},
 	{"proc.go", changeStart},
+	{"../syscall/zsyscall_linux_amd64.go", changeReadWrite},
 }
 
 // lockFile is added to the runtime. Package runtime/host declares the word too, and sets it just before
@@ -82,9 +83,20 @@ func ifLocked(instead string) string {
 		instead + "\tRET\npinhole_open:\n"
 }
 
+// mark puts seccomp.Mark, which the lock asks for, into a register that holds an int. It goes
+// directly before the instruction that loads the call's number, and has AX to itself.
+func mark(register string) string {
+	return "\tMOVQ\t$0x5048000000000000, AX\n\tORQ\tAX, " + register + "\n"
+}
+
 // calls are the runtime's host calls that change, by function name. A function with a body
-// gets that in place of its own; one with a guard gets it in front of its own.
-var calls = []struct{ name, body, guard string }{
+// gets that in place of its own; one with a guard gets it in front of its own; one with a
+// mark gets that before its call.
+var calls = []struct{ name, body, guard, mark string }{
+	{name: "futex", mark: mark("SI")},
+	{name: "sysMmap", mark: mark("R8")},
+	{name: "read", mark: mark("DI")},
+	{name: "write1", mark: mark("DI")},
 	// Sleep on a word that nobody wakes: FUTEX_WAIT|PRIVATE with a time limit.
 	{name: "usleep", body: `TEXT runtime·usleep(SB),NOSPLIT,$32
 	MOVL	usec+0(FP), AX
@@ -100,7 +112,7 @@ var calls = []struct{ name, body, guard string }{
 	MOVL	$128, SI
 	MOVL	$0, DX
 	MOVQ	SP, R10
-	MOVL	$202, AX
+` + mark("SI") + `	MOVL	$202, AX
 	SYSCALL
 	RET
 `},
@@ -116,7 +128,7 @@ var calls = []struct{ name, body, guard string }{
 	MOVL	$0x32, R10
 	MOVL	$-1, R8
 	MOVL	$0, R9
-	MOVL	$9, AX
+` + mark("R8") + `	MOVL	$9, AX
 	SYSCALL
 	RET
 `},
@@ -128,20 +140,18 @@ var calls = []struct{ name, body, guard string }{
 	{name: "raise", guard: ifLocked("")},
 	{name: "raiseproc", guard: ifLocked("")},
 	{name: "tgkill", guard: ifLocked("")},
-	// The status with seccomp.ExitMark, which the lock asks for.
 	{name: "exit", body: `TEXT runtime·exit(SB),NOSPLIT,$0-4
 	MOVL	code+0(FP), DI
 	ANDL	$0xff, DI
-	ORL	$0x50480000, DI
-	MOVL	$231, AX
+` + mark("DI") + `	MOVL	$231, AX
 	SYSCALL
 	RET
 `},
 	{name: "exitThread", body: `TEXT runtime·exitThread(SB),NOSPLIT,$0-8
 	MOVQ	wait+0(FP), AX
 	MOVL	$0, (AX)
-	MOVL	$0x50480000, DI
-	MOVL	$60, AX
+	MOVL	$0, DI
+` + mark("DI") + `	MOVL	$60, AX
 	SYSCALL
 	INT	$3
 	JMP	0(PC)
@@ -169,11 +179,43 @@ func changeCalls(old string) (string, error) {
 		}
 		with := c.body
 		if with == "" {
+			if with, ok := marked(body, c.mark); ok {
+				body = with
+			} else {
+				errs = multierror.Append(errs, fmt.Errorf("function %s does not load a call's number once", c.name))
+				continue
+			}
 			with = head + c.guard + body
 		}
 		text = text[:m[0][2]] + with + "\n" + text[end:]
 	}
 	return text, errs.ErrorOrNil()
+}
+
+// marked puts mark before the one instruction of a body that loads the number of a call.
+func marked(body, mark string) (string, bool) {
+	if mark == "" {
+		return body, true
+	}
+	const load = "\tMOVL\t$SYS_"
+	if strings.Count(body, load) != 1 {
+		return "", false
+	}
+	return strings.Replace(body, load, mark+load, 1), true
+}
+
+// changeReadWrite marks the reads and writes of package syscall: what prints by package os is
+// to work behind the lock, too.
+func changeReadWrite(old string) (string, error) {
+	text := old
+	for _, call := range []string{"SYS_READ", "SYS_WRITE"} {
+		plain := "Syscall(" + call + ", uintptr(fd), "
+		if !strings.Contains(text, plain) {
+			return "", fmt.Errorf("found no place that makes %s", call)
+		}
+		text = strings.ReplaceAll(text, plain, "Syscall("+call+", 0x5048<<48|uintptr(fd), ")
+	}
+	return text, nil
 }
 
 // changePoll puts a futex word in the place of epoll: timers and netpollBreak work as before,

@@ -41,10 +41,10 @@ func Generate(goroot, outDir string) (overlayJSON string, err error) {
 		}
 		text, err := f.change(string(old))
 		if err != nil {
-			errs = multierror.Append(errs, fmt.Errorf("runtime/%s: %w", f.name, err))
+			errs = multierror.Append(errs, fmt.Errorf("%s: %w", path, err))
 			continue
 		}
-		to := filepath.Join(outDir, f.name)
+		to := filepath.Join(outDir, filepath.Base(f.name))
 		if err := writeFile(to, text); err != nil {
 			errs = multierror.Append(errs, err)
 			continue

@@ -101,12 +101,16 @@ func TestUnknownVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		os.WriteFile(filepath.Join(src, f.name), old, 0o666)
+		to := filepath.Join(src, f.name)
+		os.MkdirAll(filepath.Dir(to), 0o777)
+		os.WriteFile(to, old, 0o666)
 	}
 	if _, err := Generate(root, filepath.Join(root, "out")); err != nil {
 		t.Fatalf("Generate from a copy: %v", err)
 	}
 	for _, c := range []struct{ file, old, new, want string }{
+		{"sys_linux_amd64.s", "MOVL\t$SYS_futex", "MOVQ\t$SYS_futex", "function futex does not load"},
+		{"../syscall/zsyscall_linux_amd64.go", "Syscall(SYS_WRITE", "Syscall(SYS_PWRITE", "found no place that makes SYS_WRITE"},
 		{"sys_linux_amd64.s", "·usleep(SB)", "·microsleep(SB)", "found 0 functions usleep"},
 		{"netpoll_epoll.go", "func netpollBreak()", "func netpollBreak(x int)", "unknown func netpollBreak(x int)"},
 		{"cgroup_linux.go", "func defaultGOMAXPROCSInit()", "func defaultProcsInit()", "no func defaultGOMAXPROCSInit()"},

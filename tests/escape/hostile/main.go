@@ -180,14 +180,15 @@ func aliases([]string) {
 		try(what, n, all)
 		tried++
 	}
-	readable := map[uintptr]bool{0: true, 3: true, 5: true, 7: true}
-	writable := map[uintptr]bool{1: true, 2: true, 4: true, 6: true}
+	const mark = seccomp.Mark
+	readable := map[uintptr]bool{mark | 0: true, mark | 3: true, mark | 5: true, mark | 7: true}
+	writable := map[uintptr]bool{mark | 1: true, mark | 2: true, mark | 4: true, mark | 6: true}
 	for fd := uintptr(0); fd < 1100; fd++ {
-		for _, high := range []uintptr{0, 1 << 32, 1 << 63, 0xffffffff00000000} {
-			if !readable[fd] || high != 0 {
+		for _, high := range []uintptr{0, mark, 1 << 32, 1 << 63, mark | 1<<32, 0xffffffff00000000} {
+			if !readable[fd|high] {
 				check("read", 0, fd|high, at, 0)
 			}
-			if !writable[fd] || high != 0 {
+			if !writable[fd|high] {
 				check("write", 1, fd|high, at, 0)
 			}
 		}
@@ -196,27 +197,37 @@ func aliases([]string) {
 		switch op &^ 0x100 {
 		case 128, 129, 137, 138:
 		default:
-			check("futex", 202, at, op, 0, 0, 0, 0)
+			check("futex", 202, at, mark|op, 0, 0, 0, 0)
 		}
+		check("futex", 202, at, op, 0, 0, 0, 0)
 		check("futex", 202, at, op|1<<32, 0, 0, 0, 0)
 	}
 	admitted := map[[2]uintptr]bool{
-		{8, 0x12}: true, {9, 0x11}: true,
-		{0xffffffff, 0x22}: true, {0xffffffff, 0x32}: true, {0xffffffff, 0x4032}: true, {0xffffffff, 0x8032}: true,
+		{mark | 8, 0x12}: true, {mark | 9, 0x11}: true,
+		{mark | 0xffffffff, 0x22}: true, {mark | 0xffffffff, 0x32}: true,
+		{mark | 0xffffffff, 0x4032}: true, {mark | 0xffffffff, 0x8032}: true,
 	}
-	for _, fd := range []uintptr{0xffffffff, 0, 1, 3, 7, 8, 9, 10, 11} {
-		for _, set := range []uintptr{0x01, 0x02, 0x03, 0x11, 0x12, 0x21, 0x22, 0x32, 0x4032, 0x8032, 0x8011, 0x8012} {
-			for bit := range 64 {
-				flags := set ^ 1<<bit
-				if !admitted[[2]uintptr{fd, flags}] {
-					check("mmap", 9, at, 4096, 3, flags, fd, 0)
+	for _, low := range []uintptr{0xffffffff, 0, 1, 3, 7, 8, 9, 10, 11} {
+		for _, fd := range []uintptr{low, mark | low, low | 1<<32, mark | low | 1<<32} {
+			for _, set := range []uintptr{0x01, 0x02, 0x03, 0x11, 0x12, 0x21, 0x22, 0x32, 0x4032, 0x8032, 0x8011, 0x8012} {
+				for bit := range 64 {
+					flags := set ^ 1<<bit
+					if !admitted[[2]uintptr{fd, flags}] {
+						check("mmap", 9, at, 4096, 3, flags, fd, 0)
+					}
+				}
+				for prot := uintptr(8); prot < 1<<28; prot <<= 1 {
+					check("mmap", 9, at, 4096, 3|prot, set, fd, 0)
 				}
 			}
-			for prot := uintptr(8); prot < 1<<28; prot <<= 1 {
-				check("mmap", 9, at, 4096, 3|prot, set, fd, 0)
-			}
-			check("mmap", 9, at, 4096, 3, set, fd|1<<32, 0)
 		}
+	}
+	for status := uintptr(0); status < 512; status++ {
+		if status > 255 {
+			check("exit_group", 231, mark|status)
+		}
+		check("exit_group", 231, status)
+		check("exit", 60, status)
 	}
 	report("tried %d", tried)
 }
@@ -325,7 +336,7 @@ func silence([]string) {
 	report("silent")
 	var word uint32
 	for {
-		syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), 128, 0, 0, 0, 0)
+		syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), seccomp.Mark|128, 0, 0, 0, 0)
 	}
 }
 
@@ -334,7 +345,7 @@ func memory([]string) {
 	const step = 16 << 20
 	got := 0
 	for ; got < 64<<30; got += step {
-		p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, step, 3, 0x22, 0xffffffff, 0)
+		p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, step, 3, 0x22, seccomp.Mark|0xffffffff, 0)
 		if e != 0 {
 			report("refused: %v", e)
 			break

@@ -7,12 +7,12 @@ static int guest(int argc, char **argv)
 	char b[16] = "escaped\n";
 	for (long fd = 0; fd < 1100; fd++) {
 		if (!(fd == 0 || fd == 3 || fd == 5 || fd == 7)) {
-			long r = raw(0, fd, (long)b, 0, 0, 0, 0);
+			long r = raw(0, fd, (long)b, 0, 0, 0, 0) | raw(0, MARK | fd, (long)b, 0, 0, 0, 0);
 			if (r > 0)
 				tell("read", fd), tell("result", r);
 		}
 		if (!(fd == 1 || fd == 2 || fd == 4 || fd == 6)) {
-			long r = raw(1, fd, (long)b, 8, 0, 0, 0);
+			long r = raw(1, fd, (long)b, 8, 0, 0, 0) | raw(1, MARK | fd, (long)b, 8, 0, 0, 0);
 			if (r > 0)
 				tell("wrote", fd), tell("result", r);
 		}

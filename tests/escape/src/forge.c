@@ -11,8 +11,8 @@ static int guest(int argc, char **argv)
 			seed = seed * 6364136223846793005UL + 1442695040888963407UL;
 			b[i] = seed >> 56;
 		}
-		raw(1, 6, (long)one, 8, 0, 0, 0);
-		raw(1, 4, (long)b, sizeof b, 0, 0, 0);
+		raw(1, MARK | 6, (long)one, 8, 0, 0, 0);
+		raw(1, MARK | 4, (long)b, sizeof b, 0, 0, 0);
 	}
 	out("forged\n");
 	return 0;

@@ -11,11 +11,13 @@ static int guest(int argc, char **argv)
 		if (low == 128 || low == 129 || low == 137 || low == 138)
 			continue;
 		// The word differs from the value: a wait would return EAGAIN at once.
-		long r = raw(202, (long)word, op, 1, (long)timeout, (long)(word + 1), -1);
-		if (r == -38 || r == -22)
-			refused++;
-		else
-			other++;
+		for (int marked = 0; marked < 2; marked++) {
+			long r = raw(202, (long)word, marked ? MARK | op : op, 1, (long)timeout, (long)(word + 1), -1);
+			if (r == -38 || r == -22)
+				refused++;
+			else
+				other++;
+		}
 	}
 	tell("refused", refused);
 	tell("answered", other);

@@ -7,7 +7,7 @@ static int guest(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	char *at = map(1 << 16);
-	long r = raw(9, (long)at, 1 << 16, 3, number(argv[2]), number(argv[1]), number(argv[3]));
+	long r = raw(9, (long)at, 1 << 16, 3, number(argv[2]), MARK | number(argv[1]), number(argv[3]));
 	tell("mapped", r == (long)at);
 	if (r != (long)at)
 		return 3;

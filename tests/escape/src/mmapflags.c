@@ -10,8 +10,10 @@ static int guest(int argc, char **argv)
 	for (ulong d = 0; d < sizeof descriptors / sizeof *descriptors; d++)
 		for (ulong s = 0; s < sizeof sets / sizeof *sets; s++)
 			for (int bit = 0; bit < 32; bit++) {
-				// Where the lock lets the call through it is real: over memory of the guest's own.
-				long r = raw(9, (long)at, 4096, 7, sets[s] ^ 1L << bit, descriptors[d], 0);
+				// With the mark it is the host that the call is for, without it the kernel.
+				const long flags = sets[s] ^ 1L << bit;
+				raw(9, (long)at, 4096, 7, flags, MARK | (unsigned)descriptors[d], 0);
+				long r = raw(9, (long)at, 4096, 7, flags, descriptors[d], 0);
 				if (!(r < 0 && r > -4096) && r != (long)at)
 					raw(11, r, 4096, 0, 0, 0, 0);
 			}
