@@ -130,8 +130,8 @@ func (m *memMachine) mmap(a abi.Addr, n uint64, prot uint32, flags, fd int, off 
 	return abi.Errno(e)
 }
 
-// hostMappings counts the mappings that the host has in the area, but for empty space.
-func (m *memMachine) hostMappings(t testing.TB) (n int) {
+// hostMappings counts the mappings that the host has in the area, without and with empty space.
+func (m *memMachine) hostMappings(t testing.TB) (n, all int) {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -141,11 +141,14 @@ func (m *memMachine) hostMappings(t testing.TB) (n int) {
 		var lo, hi uint64
 		var prot string
 		fmt.Sscanf(line, "%x-%x %s", &lo, &hi, &prot)
-		if abi.Addr(lo) >= m.lo && abi.Addr(hi) <= m.hi && prot != "---p" {
-			n++
+		if abi.Addr(lo) >= m.lo && abi.Addr(hi) <= m.hi {
+			all++
+			if prot != "---p" {
+				n++
+			}
 		}
 	}
-	return n
+	return n, all
 }
 
 // memWorld is a process with memory.

@@ -175,8 +175,9 @@ func (t *Task) parks() {
 // No host thread is held meanwhile, so any number of tasks may wait. No lock may be held.
 func (t *Task) wait(deadline int64) abi.Errno {
 	if t.attention.Load()&attInterrupt != 0 {
-		if errno := t.interrupted(); errno != 0 {
-			return errno
+		t.rested = false
+		if errno := t.interrupted(); errno != 0 || t.rested {
+			return errno // a wake that came while the task rested must not be lost
 		}
 	}
 	var armed bool

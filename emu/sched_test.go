@@ -172,6 +172,32 @@ func TestWaitInterrupted(t *testing.T) {
 	}
 }
 
+// TestWaitStopped: a process that is stopped and continued waits on as if nothing had happened.
+func TestWaitStopped(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	w.proc.tasks = map[int32]*Task{w.tid: w.Task}
+	p := w.proc
+	woken := make(chan abi.Errno)
+	go func() { woken <- w.wait(forever) }()
+	p.signal(abi.SIGTSTP)
+	for w.attention.Load()&attStop == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.wake() // what it waits for happens meanwhile
+	select {
+	case errno := <-woken:
+		t.Fatalf("a stopped thread goes on: %v", errno)
+	case <-time.After(5 * time.Millisecond):
+	}
+	p.signal(abi.SIGCONT)
+	if errno := <-woken; errno != 0 {
+		t.Errorf("after being continued: %v", errno)
+	}
+	if w.attention.Load() != 0 || p.sig.pending.set != 0 {
+		t.Errorf("attention %#x, pending %#x", w.attention.Load(), p.sig.pending.set)
+	}
+}
+
 func BenchmarkParkerPingPong(b *testing.B) {
 	p, q := new(parker), new(parker)
 	go func() {

@@ -120,6 +120,17 @@ func (s *signals) ignored(sig int) bool {
 	return false
 }
 
+// stopping returns those of set whose action is to stop the process. Locked.
+func (s *signals) stopping(set abi.Sigset) abi.Sigset {
+	set &= stopSignals
+	for _, sig := range [...]int{abi.SIGSTOP, abi.SIGTSTP, abi.SIGTTIN, abi.SIGTTOU} {
+		if s.act[sig].Handler != abi.SIG_DFL {
+			set = set.Del(sig)
+		}
+	}
+	return set
+}
+
 // signal sends signal sig to the process, as the kernel itself does (SIGALRM, SIGCHLD, ...).
 func (p *Process) signal(sig int) {
 	p.send(&abi.Siginfo{Signo: int32(sig), Code: abi.SI_KERNEL}, nil)
@@ -269,6 +280,15 @@ func (t *Task) interrupted() abi.Errno {
 			s.mu.Lock()
 			due := t.due()
 			waited := (t.sigpend.set | s.pending.set) & t.sigwait
+			if due != 0 && due == s.stopping(due) && waited == 0 {
+				// Being stopped and continued is no interruption.
+				if _, ok := t.sigpend.take(due, s); !ok {
+					s.pending.take(due, s)
+				}
+				s.mu.Unlock()
+				t.proc.stop()
+				continue
+			}
 			if due|waited == 0 && !t.useOld {
 				t.calm(attSignal)
 			}

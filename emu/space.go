@@ -526,5 +526,9 @@ func (s *space) release() {
 		}
 	}
 	s.dropWindows(s.lo, s.hi)
+	for _, k := range s.kept {
+		s.join(k)
+	}
+	s.kept = nil
 	s.heap, s.brk = 0, 0
 }

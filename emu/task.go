@@ -47,6 +47,7 @@ type Task struct {
 	altStack abi.SigaltStack
 	frames   int  // signal handlers begun so far
 	returned bool // signal_return has given back a value that looks like an error
+	rested   bool // it parked for another reason than the one it waits for
 	forcing  bool // a signal that cannot be put off is being handled
 }
 
@@ -244,6 +245,7 @@ func (t *Task) unblock() {
 func (t *Task) rest() {
 	t.state.Store(taskBlocked)
 	t.proc.quietWake()
+	t.rested = true
 	for t.attention.Load()&attQuiet != 0 {
 		t.parker.park()
 	}
@@ -253,6 +255,7 @@ func (t *Task) rest() {
 // stopped keeps the task where it is until the process is continued or has to end.
 func (t *Task) stopped() {
 	t.block()
+	t.rested = true
 	for t.attention.Load()&(attStop|attExit) == attStop {
 		t.parker.park()
 	}
