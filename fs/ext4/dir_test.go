@@ -217,3 +217,43 @@ func TestManySubdirectories(t *testing.T) {
 	}
 	fsck(t, dev.Content())
 }
+
+// TestHashCollisions reads a directory name by name that has names with the same hash.
+func TestHashCollisions(t *testing.T) {
+	img := mkfs(t, "32M", "-b", "1024")
+	fs, dev := mount(t, img, true, Options{})
+	seen := make(map[uint32]string)
+	var list []string
+	for i := 0; len(list) < 12; i++ {
+		name := fmt.Sprint("collides-", i)
+		h := fs.hashOf(fs.hashVersion, name)
+		if other, ok := seen[h]; ok {
+			list = append(list, other, name)
+		}
+		seen[h] = name
+	}
+	root := fs.Root()
+	d := create(t, root, "dir", abi.S_IFDIR|0o755)
+	for i, name := range list {
+		create(t, d, name, abi.S_IFREG|0o644).Unref()
+		for k := range 20 {
+			create(t, d, fmt.Sprintf("other-%d-%d", i, k), abi.S_IFREG|0o644).Unref()
+		}
+	}
+	all := names(t, d, 1)
+	slices.Sort(all)
+	if u := slices.Compact(slices.Clone(all)); len(u) != len(all) || len(all) != 2+len(list)*21 {
+		t.Errorf("%d names, %d different, want %d", len(all), len(u), 2+len(list)*21)
+	}
+	for _, name := range list {
+		if e := d.Unlink(name); e != 0 {
+			t.Errorf("unlink %s: %v", name, e)
+		}
+	}
+	d.Unref()
+	root.Unref()
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	fsck(t, dev.Content())
+}

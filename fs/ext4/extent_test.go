@@ -154,3 +154,73 @@ func checkRuns(t *testing.T, n *inode) {
 		}
 	}
 }
+
+// TestTreeShrinks makes trees with a level below the root, and takes what made them so
+// away again in several ways.
+func TestTreeShrinks(t *testing.T) {
+	scattered := func(n vfs.Node) {
+		for i := range 6 {
+			n.Write(int64(i)*8192, 4096, &copySource{make([]byte, 4096)})
+		}
+	}
+	for name, change := range map[string]func(n vfs.Node){
+		"truncate": func(n vfs.Node) { n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize, Size: 10000}) },
+		"punch": func(n vfs.Node) {
+			n.(vfs.Allocator).Allocate(abi.FALLOC_FL_PUNCH_HOLE|abi.FALLOC_FL_KEEP_SIZE, 0, 30000)
+		},
+		"cut to nothing": func(n vfs.Node) { n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs, dev := mount(t, mkfs(t, "16M", "-b", "4096"), true, Options{})
+			root := fs.Root()
+			n := create(t, root, "file", abi.S_IFREG|0o644)
+			scattered(n)
+			if d := (extNode{p: n.(*inode).d.Block[:]}).depth(); d != 1 {
+				t.Fatalf("tree has depth %d, want 1", d)
+			}
+			change(n)
+			if d := (extNode{p: n.(*inode).d.Block[:]}).depth(); d != 0 {
+				t.Errorf("tree has depth %d, want 0", d)
+			}
+			n.Unref()
+			root.Unref()
+			if e := fs.Unmount(); e != 0 {
+				t.Fatal(e)
+			}
+			fsck(t, dev.Content())
+		})
+	}
+}
+
+// TestTailBehindTheEnd makes files longer whose last block has something behind the end, as
+// a driver that maps files may leave it.
+func TestTailBehindTheEnd(t *testing.T) {
+	for name, grow := range map[string]func(n vfs.Node){
+		"truncate": func(n vfs.Node) { n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize, Size: 9000}) },
+		"write":    func(n vfs.Node) { n.Write(8999, 1, &byteSource{p: []byte{0}}) },
+		"append":   func(n vfs.Node) { n.Write(vfs.AtEnd, 8990, &copySource{make([]byte, 8990)}) },
+		"allocate": func(n vfs.Node) { n.(vfs.Allocator).Allocate(0, 0, 9000) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, bs := range []string{"1024", "4096"} {
+				fs, dev := mount(t, mkfs(t, "16M", "-b", bs), true, Options{})
+				root := fs.Root()
+				n := create(t, root, "file", abi.S_IFREG|0o644)
+				n.Write(0, 10, &byteSource{p: []byte("0123456789")})
+				fs.Sync()
+				home := int(n.(*inode).runs.list[0].start()) * fs.bs
+				fs.pages.keep = 0
+				fs.pages.trim()
+				copy(dev.Content()[home+10:], "left behind")
+				grow(n)
+				want := append([]byte("0123456789"), make([]byte, 8990)...)
+				if got := readAll(t, n); string(got) != string(want) {
+					t.Errorf("block size %s: %d bytes, starting %q", bs, len(got), got[:min(len(got), 40)])
+				}
+				n.Unref()
+				root.Unref()
+				fs.Unmount()
+			}
+		})
+	}
+}

@@ -72,6 +72,9 @@ func hostTree(t testing.TB, root string) map[string]string {
 func TestHostReadsWhatWeWrite(t *testing.T) {
 	for _, kind := range []string{"1k", "2k", "4k", "nocsum", "uninit_bg", "inode128", "no_flex", "meta_bg", "nofiletyp"} {
 		t.Run(kind, func(t *testing.T) {
+			if testing.Short() && kind != "1k" && kind != "4k" {
+				t.Skip("short test")
+			}
 			img := mkfs(t, "64M", imageKinds[kind]...)
 			fs, dev := mount(t, img, kind != "2k", Options{})
 			root := fs.Root()
@@ -333,4 +336,41 @@ func hostChanges(t testing.TB, dir string) []*os.File {
 		syscall.Sync()
 	}
 	return held
+}
+
+// TestHostReadsAttributes has Linux look up extended attributes, which it expects in order.
+func TestHostReadsAttributes(t *testing.T) {
+	for _, opts := range [][]string{{"-b", "4096"}, {"-b", "1024", "-I", "128"}} {
+		fs, dev := mount(t, mkfs(t, "16M", opts...), true, Options{})
+		root := fs.Root()
+		n := create(t, root, "file", abi.S_IFREG|0o644)
+		want := make(map[string]string)
+		for i, name := range []string{"user.zz", "user.b", "trusted.x", "user.longer-name", "user.a", "security.s", "user.empty", "user.c"} {
+			value := strings.Repeat(string(rune('a'+i)), i*9)
+			if name == "user.empty" {
+				value = ""
+			}
+			if e := n.(vfs.XattrNode).Setxattr(name, []byte(value), 0); e != 0 {
+				t.Fatalf("%s: %v", name, e)
+			}
+			want[name] = value
+		}
+		if e := n.(vfs.XattrNode).Removexattr("user.b"); e != 0 {
+			t.Fatal(e)
+		}
+		delete(want, "user.b")
+		n.Unref()
+		root.Unref()
+		if e := fs.Unmount(); e != 0 {
+			t.Fatal(e)
+		}
+		dir := loopMount(t, fsck(t, dev.Content()), "ro")
+		for name, value := range want {
+			buf := make([]byte, 100)
+			k, err := syscall.Getxattr(filepath.Join(dir, "file"), name, buf)
+			if err != nil || string(buf[:max(k, 0)]) != value {
+				t.Errorf("%v: host reads %s = %q, %v; want %q", opts, name, buf[:max(k, 0)], err, value)
+			}
+		}
+	}
 }

@@ -19,6 +19,9 @@ var suiteKinds = map[string][]string{
 func TestSuite(t *testing.T) {
 	for name, opts := range suiteKinds {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "1k" {
+				t.Skip("short test")
+			}
 			empty := mkfs(t, "96M", opts...)
 			skip := map[string]string{}
 			if name != "4k" {
