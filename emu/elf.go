@@ -69,7 +69,8 @@ type elfImage struct {
 // reader reads a file's content at an offset; fewer bytes than asked for mean its end.
 type reader func(p []byte, off int64) (int, abi.Errno)
 
-// parseELF reads the headers of a program of size bytes. The error wraps one of those above, or an abi.Errno of the file system.
+// parseELF reads the headers of a program of size bytes. The error wraps one of those above, or an
+// abi.Errno of the file system.
 func parseELF(read reader, size int64) (*elfImage, error) {
 	var h [elfHeaderSize]byte
 	if err := readFull(read, h[:], 0); err != nil {

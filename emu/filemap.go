@@ -15,7 +15,8 @@ type mappedFile struct {
 	refs     int         // mappings, and calls that use it; guarded by space.mu
 }
 
-// mappable returns the file that fd is open on, to be mapped with prot, with one reference. Errors as of mmap(2).
+// mappable returns the file that fd is open on, to be mapped with prot, with one reference. Errors
+// as of mmap(2).
 func (t *Task) mappable(fd int32, prot uint8, shared bool) (*mappedFile, abi.Errno) {
 	d, errno := t.file(fd)
 	if errno != 0 {
@@ -104,7 +105,8 @@ func (f *mappedFile) view(off int64, n uint64) (*fileView, abi.Errno) {
 	return w, f.copied(w, off, int64(n))
 }
 
-// fromImage fills the view with where the content is on the device. EOPNOTSUPP: it is not there in whole pages.
+// fromImage fills the view with where the content is on the device. EOPNOTSUPP: it is not there in
+// whole pages.
 func (w *fileView) fromImage(node vfs.Node, off, n int64) abi.Errno {
 	m, ok := node.(vfs.Mapper)
 	if !ok {
@@ -163,8 +165,8 @@ func (w *fileView) drop(k *Kernel) {
 	w.parts = nil
 }
 
-// stale tells whether blocks were taken away from files since the view was made: it must be
-// made again. The space that it goes to is locked: who takes blocks away from now on finds the mapping.
+// stale tells whether blocks were taken away from files since the view was made: it must be made
+// again. The space that it goes to is locked: who takes blocks away from now on finds the mapping.
 func (w *fileView) stale(k *Kernel) bool { return w.revokes != k.revokes.Load() }
 
 // mapFile maps n bytes of f at a, with the content of view w, which it takes over. What of
@@ -227,8 +229,8 @@ func (s *space) show(v vma, w *fileView) abi.Errno {
 	return 0
 }
 
-// refill looks again at the file behind the mapping at a, where it showed nothing: the file may have grown since.
-// It tells whether there is something to see now.
+// refill looks again at the file behind the mapping at a, where it showed nothing: the file may
+// have grown since. It tells whether there is something to see now.
 func (s *space) refill(a abi.Addr) bool {
 	a = pageDown(a)
 	s.lock()
@@ -302,8 +304,8 @@ func (k *Kernel) Revoke(ino uint64, off, n int64) {
 	}
 }
 
-// hide takes away what is shown of the pages of a file in [lo, hi), by those mappings of which shows it holds. What is still there comes
-// back by the fault of the next access.
+// hide takes away what is shown of the pages of a file in [lo, hi), by those mappings of which
+// shows it holds. What is still there comes back by the fault of the next access.
 func (s *space) hide(lo, hi int64, shows func(*vma) bool) {
 	s.lock()
 	defer s.unlock()
@@ -316,7 +318,8 @@ func (s *space) hide(lo, hi int64, shows func(*vma) bool) {
 	}
 }
 
-// shown returns the parts of mappings of files that lie in [lo, hi) of their file and for which which holds. Locked.
+// shown returns the parts of mappings of files that lie in [lo, hi) of their file and for which
+// which holds. Locked.
 func (s *space) shown(lo, hi int64, which func(*vma) bool) []vma {
 	var found []vma
 	for p := s.set.seek(0); ; p = s.set.next(p) {

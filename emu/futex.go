@@ -8,8 +8,8 @@ import (
 	"pinhole/emu/guest"
 )
 
-// futexKey is what makes two futex words the same one: where they are. All threads of a process see one
-// address space, and no two processes share memory.
+// futexKey is what makes two futex words the same one: where they are. All threads of a process
+// see one address space, and no two processes share memory.
 type futexKey struct {
 	space *space
 	addr  abi.Addr
@@ -32,8 +32,8 @@ type futexBucket struct {
 	_          [24]byte // a cache line each
 }
 
-// futexWaiter is a thread's place in a bucket. It is part of the Task, since a thread waits on one word at a
-// time.
+// futexWaiter is a thread's place in a bucket. It is part of the Task, since a thread waits on one
+// word at a time.
 type futexWaiter struct {
 	key        futexKey
 	bits       uint32
@@ -184,7 +184,8 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 	return 0, abi.ENOSYS
 }
 
-// wakeCount is how many threads a count of FUTEX_WAKE means: Linux wakes one for 0 and for what is negative as an int.
+// wakeCount is how many threads a count of FUTEX_WAKE means: Linux wakes one for 0 and for what is
+// negative as an int.
 func wakeCount(val uint32) int { return max(1, int(int32(val))) }
 
 // futexWait waits on word as long as it holds val. timeout is the address of a timespec, or 0:
@@ -294,8 +295,8 @@ func (t *Task) futexRequeue(word abi.Addr, wake, move uint32, word2 abi.Addr, cm
 	return uint64(n + moved), 0
 }
 
-// futexWakeOp changes word2 as op says, wakes up to wake threads that wait on word, and up to wake2 that
-// wait on word2 if what it held before compares as op says.
+// futexWakeOp changes word2 as op says, wakes up to wake threads that wait on word, and up to
+// wake2 that wait on word2 if what it held before compares as op says.
 func (t *Task) futexWakeOp(word abi.Addr, wake, wake2 uint32, word2 abi.Addr, op uint32) (uint64, abi.Errno) {
 	if word2%4 != 0 {
 		return 0, abi.EINVAL
@@ -321,8 +322,8 @@ func (t *Task) futexWakeOp(word abi.Addr, wake, wake2 uint32, word2 abi.Addr, op
 	return uint64(n), 0
 }
 
-// futexAtomic does the change that op, an operation word of FUTEX_WAKE_OP, stands for, and returns what the
-// word held before.
+// futexAtomic does the change that op, an operation word of FUTEX_WAKE_OP, stands for, and returns
+// what the word held before.
 func futexAtomic(word abi.Addr, op uint32) (old uint32, errno abi.Errno) {
 	arg := uint32(int32(op<<8) >> 20) // sign-extended
 	kind := op >> 28
@@ -377,88 +378,4 @@ func futexCompare(old, op uint32) (holds, ok bool) {
 		return v >= arg, true
 	}
 	return false, false
-}
-
-// threadSetRobustList answers thread_set_robust_list (set_robust_list(2)).
-func (t *Task) threadSetRobustList(head abi.Addr, n uint64) (uint64, abi.Errno) {
-	if n != abi.RobustListHeadSize {
-		return 0, abi.EINVAL
-	}
-	t.robust = head
-	return 0, 0
-}
-
-// threadGetRobustList answers thread_get_robust_list (get_robust_list(2)).
-func (t *Task) threadGetRobustList(tid int32, head, n abi.Addr) (uint64, abi.Errno) {
-	o := t
-	if tid != 0 && tid != t.tid {
-		if o = t.proc.task(tid); o == nil {
-			return 0, abi.ESRCH
-		}
-	}
-	if !guest.Store64(n, abi.RobustListHeadSize) || !guest.Store64(head, uint64(o.robust)) {
-		return 0, abi.EFAULT
-	}
-	return 0, 0
-}
-
-// maxRobust bounds how many entries of a robust list are followed: the list is the guest's.
-const maxRobust = 2048
-
-// releaseRobust marks the robust futexes that the thread still holds as those of a dead owner
-// and wakes one that waits for each (get_robust_list(2)).
-func (t *Task) releaseRobust() {
-	if t.robust == 0 {
-		return
-	}
-	var b [abi.RobustListHeadSize]byte
-	if guest.CopyIn(b[:], t.robust) < len(b) {
-		return
-	}
-	var h abi.RobustListHead
-	h.Decode(b[:])
-	pending := h.Pending &^ 1
-	for e, i := h.Next, 0; e&^1 != t.robust && i < maxRobust; i++ {
-		pi := e&1 != 0
-		e &^= 1
-		next, ok := guest.Load64(e)
-		if e != pending {
-			t.releaseWord(abi.Addr(int64(e)+h.Offset), pi, false)
-		}
-		if !ok {
-			return
-		}
-		e = abi.Addr(next)
-	}
-	if pending != 0 {
-		t.releaseWord(abi.Addr(int64(pending)+h.Offset), h.Pending&1 != 0, true)
-	}
-}
-
-// releaseWord lets go of one robust futex if the thread owns it.
-func (t *Task) releaseWord(word abi.Addr, pi, pending bool) {
-	k := t.proc.futexKey(word)
-	for {
-		v, ok := guest.Load32(word)
-		if !ok {
-			return
-		}
-		if v&abi.FUTEX_TID_MASK != uint32(t.tid) {
-			// An unlock that was cut short has already let go, but perhaps not woken anybody.
-			if pending && !pi && v&abi.FUTEX_TID_MASK == 0 {
-				t.kernel.futexes.wake(k, 1, abi.FUTEX_BITSET_MATCH_ANY)
-			}
-			return
-		}
-		prev, ok := guest.CompareAndSwap32(word, v, v&abi.FUTEX_WAITERS|abi.FUTEX_OWNER_DIED)
-		if !ok {
-			return
-		}
-		if prev == v {
-			if v&abi.FUTEX_WAITERS != 0 {
-				t.kernel.futexes.wake(k, 1, abi.FUTEX_BITSET_MATCH_ANY)
-			}
-			return
-		}
-	}
 }

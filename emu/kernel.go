@@ -35,7 +35,8 @@ type Config struct {
 	// Trace gets a line for each call of the guest; nil: none. Each line is one Write.
 	Trace io.Writer
 
-	// Report is told, in one paragraph of whole lines, why a signal that nobody handles ended the program. May be nil.
+	// Report is told, in one paragraph of whole lines, why a signal that nobody handles ended the
+	// program. May be nil.
 	Report func(text string)
 
 	// Fatal is told of a bug of the kernel, with the trace of the goroutine that met it. It

@@ -6,12 +6,13 @@ import (
 )
 
 // A C library maps the stack of a thread without access, makes all but a guard at its lower end
-// accessible, and unmaps it when the thread has been joined. With that, and a fault on each page that the thread
-// uses, the host would take longer than all the rest of making a thread. So of such a
-// mapping only the top, the window, has memory from the start; the rest, marked lazy, gets it when
-// it is first touched, as few threads do. And a window that is unmapped stays as it is at the host, to
-// be zeroed and used again for the next stack that comes to lie in the same place. Until
-// then it can be accessed, though nothing is mapped there: the one difference that a program could see.
+// accessible, and unmaps it when the thread has been joined. With that, and a fault on each page
+// that the thread uses, the host would take longer than all the rest of making a thread. So of
+// such a mapping only the top, the window, has memory from the start; the rest, marked lazy, gets
+// it when it is first touched, as few threads do. And a window that is unmapped stays as it is at
+// the host, to be zeroed and used again for the next stack that comes to lie in the same place.
+// Until then it can be accessed, though nothing is mapped there: the one difference that a program
+// could see.
 
 const (
 	windowSize = 16 << 10
@@ -67,7 +68,8 @@ func (s *space) findWindow(at abi.Addr) int {
 	return -1
 }
 
-// closeStack unmaps [lo, hi) if it is a stack, and keeps its window. False: it is something else. Locked.
+// closeStack unmaps [lo, hi) if it is a stack, and keeps its window. False: it is something else.
+// Locked.
 func (s *space) closeStack(lo, hi abi.Addr) bool {
 	if hi-lo < lazyMin || len(s.windows) == maxWindows {
 		return false
@@ -100,7 +102,8 @@ func (s *space) dropWindows(lo, hi abi.Addr) {
 	}
 }
 
-// reserves tells whether v, inaccessible, comes to lie where a stack was whose window is kept. Locked.
+// reserves tells whether v, inaccessible, comes to lie where a stack was whose window is kept.
+// Locked.
 func (s *space) reserves(v *vma) bool {
 	for i := range s.windows {
 		if s.windows[i].stack == (span{v.start, v.end}) {
@@ -126,8 +129,8 @@ func (s *space) give(a abi.Addr) bool {
 	return true
 }
 
-// mend gives memory to the page at a if there is some to be had that the host does not show yet: of a lazy mapping, or of a file that
-// has grown since it was mapped. It tells whether there was.
+// mend gives memory to the page at a if there is some to be had that the host does not show yet:
+// of a lazy mapping, or of a file that has grown since it was mapped. It tells whether there was.
 func (k *Kernel) mend(a abi.Addr) bool {
 	for _, p := range k.processes() {
 		s := p.mem

@@ -13,7 +13,8 @@ type limit struct{ cur, max atomic.Uint64 }
 // stackSize is the soft limit of the first thread's stack at start, in bytes: it is mapped whole.
 const stackSize = 8 << 20
 
-// setLimits gives a new process its limits: what Linux gives, where it does not depend on the machine.
+// setLimits gives a new process its limits: what Linux gives, where it does not depend on the
+// machine.
 func (p *Process) setLimits() {
 	const none = abi.RLIM_INFINITY
 	for i, l := range [abi.RLIM_NLIMITS]struct{ cur, max uint64 }{

@@ -42,9 +42,9 @@ func (p *parker) unpark() {
 	}
 }
 
-// unparkHere is unpark for a caller that is about to park itself: the goroutine goes on in its place,
-// without a host thread being woken for it in between. If the caller does not park, the other is late: by 20
-// us to 10 ms.
+// unparkHere is unpark for a caller that is about to park itself: the goroutine goes on in its
+// place, without a host thread being woken for it in between. If the caller does not park, the
+// other is late: by 20 us to 10 ms.
 func (p *parker) unparkHere() {
 	if readyHere == nil {
 		p.unpark()

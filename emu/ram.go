@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// ramPool hands out pages of the guest RAM memfd: those behind the buffer cache's. Free pages are zero.
+// ramPool hands out pages of the guest RAM memfd: those behind the buffer cache's. Free pages are
+// zero.
 type ramPool struct {
 	m    Machine
 	mu   sync.Mutex
@@ -26,8 +27,8 @@ func newRAMPool(m Machine) *ramPool {
 	return p
 }
 
-// alloc returns a run of at most n bytes: all of n in the lowest place where it fits, else the longest
-// run there is. false when nothing is free.
+// alloc returns a run of at most n bytes: all of n in the lowest place where it fits, else the
+// longest run there is. false when nothing is free.
 func (p *ramPool) alloc(n int64) (ramExtent, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,8 +5,9 @@ import (
 	"pinhole/emu/guest"
 )
 
-// uniform returns the mapping at lo if all of [lo, hi) is mapped, and alike as far as a guest can tell: what Linux
-// has as one mapping may be several here (some pages in the RAM, some not). Locked.
+// uniform returns the mapping at lo if all of [lo, hi) is mapped, and alike as far as a guest can
+// tell: what Linux has as one mapping may be several here (some pages in the RAM, some not).
+// Locked.
 func (s *space) uniform(lo, hi abi.Addr) (vma, bool) {
 	first := s.set.find(lo)
 	if first == nil {
@@ -33,7 +34,8 @@ type growth struct {
 	view *fileView
 }
 
-// growth looks at the file that is mapped at [addr, addr+old), if there is one and the mapping is to become longer.
+// growth looks at the file that is mapped at [addr, addr+old), if there is one and the mapping is
+// to become longer.
 func (s *space) growth(addr abi.Addr, old, new uint64) (*growth, abi.Errno) {
 	g := &growth{}
 	if new <= old {
@@ -147,8 +149,8 @@ func (s *space) unmove(parts []vma, lo, to abi.Addr) {
 	}
 }
 
-// disown makes the mappings in [lo, hi) not give back their pages of the RAM when they go, since other
-// mappings show them. Locked.
+// disown makes the mappings in [lo, hi) not give back their pages of the RAM when they go, since
+// other mappings show them. Locked.
 func (s *space) disown(lo, hi abi.Addr) {
 	s.set.cut(lo)
 	s.set.cut(hi)

@@ -120,7 +120,8 @@ const (
 	maxSymName  = 256
 )
 
-// nearestSymbol returns the function symbol of a program that addr, one of its own addresses, lies in or closest behind.
+// nearestSymbol returns the function symbol of a program that addr, one of its own addresses, lies
+// in or closest behind.
 func nearestSymbol(read reader, size int64, addr uint64) (name string, off uint64, ok bool) {
 	var h [elfHeaderSize]byte
 	if readFull(read, h[:], 0) != nil {
@@ -160,7 +161,8 @@ func nearestSymbol(read reader, size int64, addr uint64) (name string, off uint6
 	return "", 0, false
 }
 
-// searchSymbols looks through a symbol table of n entries at offset at; the names are in strN bytes at strAt.
+// searchSymbols looks through a symbol table of n entries at offset at; the names are in strN
+// bytes at strAt.
 func searchSymbols(read reader, at int64, n uint64, strAt int64, strN, addr uint64) (name string, off uint64, ok bool) {
 	var best uint64
 	var bestName uint32

@@ -119,9 +119,9 @@ const forever = int64(1<<63 - 1)
 // lock held, and never blocks.
 func (t *Task) wake() { t.parker.unpark() }
 
-// handOver is what the kernel knows of how a task goes on after it has woken another one: many park soon after, to wait
-// for that one, and the other best goes on in their place; others have more to do, and
-// the other best goes on beside them.
+// handOver is what the kernel knows of how a task goes on after it has woken another one: many
+// park soon after, to wait for that one, and the other best goes on in their place; others have
+// more to do, and the other best goes on beside them.
 type handOver struct {
 	soon   int8  // how often lately it parked soon after a wake, up to handOverMax
 	wokeAt int64 // when it last woke another task, and has not parked since; 0: has parked
@@ -207,8 +207,8 @@ func (t *Task) wait(deadline int64) abi.Errno {
 	return 0
 }
 
-// arm makes the task's timer wake it after d nanoseconds. A wake that comes late, after the wait it was
-// meant for, is one for no reason.
+// arm makes the task's timer wake it after d nanoseconds. A wake that comes late, after the wait
+// it was meant for, is one for no reason.
 func (t *Task) arm(d int64) {
 	if t.timer == nil {
 		t.timer = time.AfterFunc(time.Duration(d), t.wake)
@@ -226,8 +226,8 @@ func (t *Task) outside(f func()) {
 }
 
 // slots limits how many tasks are in Machine.Enter at once: each of those holds a host thread, and
-// no more can be made. Those who find none free get one in the order in which they came, so that threads that
-// compute take turns, a tick each.
+// no more can be made. Those who find none free get one in the order in which they came, so that
+// threads that compute take turns, a tick each.
 type slots struct {
 	free atomic.Int64 // negative: that many wait
 	mu   sync.Mutex

@@ -45,8 +45,8 @@ func (t *Task) cpuMask() []byte {
 	return b
 }
 
-// threadSetaffinity answers thread_setaffinity (sched_setaffinity(2)): a set with a processor that there is
-// will do, and has no effect.
+// threadSetaffinity answers thread_setaffinity (sched_setaffinity(2)): a set with a processor that
+// there is will do, and has no effect.
 func (t *Task) threadSetaffinity(tid int32, n uint64, mask abi.Addr) (uint64, abi.Errno) {
 	if _, errno := t.sched(tid); errno != 0 {
 		return 0, errno
@@ -70,7 +70,8 @@ func (t *Task) threadGetscheduler(tid int32) (uint64, abi.Errno) {
 	return abi.SCHED_OTHER, errno
 }
 
-// threadSetscheduler answers thread_setscheduler (sched_setscheduler(2)): there is no real-time policy.
+// threadSetscheduler answers thread_setscheduler (sched_setscheduler(2)): there is no real-time
+// policy.
 func (t *Task) threadSetscheduler(tid, policy int32, param abi.Addr) (uint64, abi.Errno) {
 	if _, errno := t.sched(tid); errno != 0 {
 		return 0, errno
@@ -130,7 +131,8 @@ func (t *Task) threadPriorityRange(policy, max int32) (uint64, abi.Errno) {
 	return 0, abi.EINVAL
 }
 
-// threadCpu answers thread_cpu (getcpu(2)). A guest thread is on no processor in particular, so any is right.
+// threadCpu answers thread_cpu (getcpu(2)). A guest thread is on no processor in particular, so
+// any is right.
 func (t *Task) threadCpu(cpu, node abi.Addr) (uint64, abi.Errno) {
 	n := uint32(t.tid) % uint32(max(t.kernel.m.CPUs(), 1))
 	if cpu != 0 && !guest.Store32(cpu, n) || node != 0 && !guest.Store32(node, 0) {

@@ -10,10 +10,11 @@ import (
 	"pinhole/fs/vfs"
 )
 
-// A shared mapping of a file shows what reads of the file show, and stores to it are what reads and other mappings
-// see. As long as nobody may write through a mapping, pages of the image serve for it. Once
-// somebody may, the file's mapped pages get copies in the RAM, which all mappings show from then on;
-// reads and writes of the file go by way of keeping the two alike: see beforeRead and afterWrite.
+// A shared mapping of a file shows what reads of the file show, and stores to it are what reads
+// and other mappings see. As long as nobody may write through a mapping, pages of the image serve
+// for it. Once somebody may, the file's mapped pages get copies in the RAM, which all mappings
+// show from then on; reads and writes of the file go by way of keeping the two alike: see
+// beforeRead and afterWrite.
 
 // shares are the files with shared mappings.
 type shares struct {
@@ -180,8 +181,8 @@ func (f *sharedFile) load(off, pages int64) abi.Errno {
 	return 0
 }
 
-// sync writes to the file what was stored to the copies of its bytes [lo, hi). What lies behind its end
-// is not written. The first error is returned, the rest is tried all the same.
+// sync writes to the file what was stored to the copies of its bytes [lo, hi). What lies behind
+// its end is not written. The first error is returned, the rest is tried all the same.
 func (f *sharedFile) sync(lo, hi int64) (first abi.Errno) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -266,8 +267,8 @@ func (k *Kernel) beforeRead(node vfs.Node, off int64, n int) {
 	}
 }
 
-// afterWrite makes shared mappings show what was written to the file: the n bytes before end, or what it
-// has lost or got by a change of its size.
+// afterWrite makes shared mappings show what was written to the file: the n bytes before end, or
+// what it has lost or got by a change of its size.
 func (k *Kernel) afterWrite(node vfs.Node, end int64, n int) {
 	f := k.shares.find(node)
 	if f == nil || n <= 0 {
@@ -281,8 +282,8 @@ func (k *Kernel) afterWrite(node vfs.Node, end int64, n int) {
 	}
 }
 
-// truncated makes shared mappings follow a file that has become shorter, whichever it was: what lay behind its new
-// end is zero if it grows again.
+// truncated makes shared mappings follow a file that has become shorter, whichever it was: what
+// lay behind its new end is zero if it grows again.
 func (k *Kernel) truncated() {
 	s := &k.shares
 	if s.n.Load() == 0 {
@@ -325,7 +326,8 @@ func (s *space) reshow(f *sharedFile, lo, hi int64) {
 	for _, v := range found {
 		w, errno := v.file.view(v.fileOff, v.len())
 		s.lock()
-		// Unless it was unmapped or remapped meanwhile; what cannot be shown now is looked for by the fault of its next access.
+		// Unless it was unmapped or remapped meanwhile; what cannot be shown now is looked for by
+		// the fault of its next access.
 		if now := s.set.find(v.start); now != nil && now.file == v.file && now.end >= v.end &&
 			now.fileOff+int64(v.start-now.start) == v.fileOff {
 			none := *now

@@ -5,8 +5,8 @@ import (
 	"pinhole/emu/guest"
 )
 
-// deliver takes one pending signal of the task and acts on it; with none left it puts back a mask that
-// was replaced for the call. It tells whether a handler was begun. restart is as for attend.
+// deliver takes one pending signal of the task and acts on it; with none left it puts back a mask
+// that was replaced for the call. It tells whether a handler was begun. restart is as for attend.
 func (t *Task) deliver(restart uint64) bool {
 	s := &t.proc.sig
 	s.mu.Lock()
@@ -130,7 +130,8 @@ func (t *Task) fault() {
 	t.force(&info)
 }
 
-// pageFaultTrap is the processor's exception number of a page fault; the bits are those of its error code.
+// pageFaultTrap is the processor's exception number of a page fault; the bits are those of its
+// error code.
 const (
 	pageFaultTrap = 14
 	pfWrite       = 1 << 1
@@ -192,7 +193,8 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 	return false
 }
 
-// force makes the task take a signal that it cannot put off: if it is blocked or ignored, the process ends.
+// force makes the task take a signal that it cannot put off: if it is blocked or ignored, the
+// process ends.
 func (t *Task) force(info *abi.Siginfo) {
 	s := &t.proc.sig
 	sig := int(info.Signo)

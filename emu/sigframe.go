@@ -40,8 +40,8 @@ const (
 	fcwDefault   = 0x37f
 	mxcsrMask    = 0xffff
 
-	// flagsUser are the flags that user code may change: CF PF AF ZF SF TF DF OF NT AC ID. flagsFixed are always set: IF
-	// and the reserved bit.
+	// flagsUser are the flags that user code may change: CF PF AF ZF SF TF DF OF NT AC ID.
+	// flagsFixed are always set: IF and the reserved bit.
 	flagsUser  = 0x244dd5 &^ 0x4000
 	flagsFixed = 0x202
 )
@@ -70,8 +70,8 @@ func initXSave(x []byte, fcw, mxcsr uint32) {
 
 var le = binary.LittleEndian
 
-// complete makes a context that came in by a call Full: all registers have values, those that a function call
-// may clobber any.
+// complete makes a context that came in by a call Full: all registers have values, those that a
+// function call may clobber any.
 func complete(c *guest.Context) {
 	if c.Full != 0 {
 		return

@@ -21,7 +21,8 @@ type sigQueue struct {
 	list []abi.Siginfo
 }
 
-// maxQueued bounds the real-time signals that are pending for a process and its threads (RLIMIT_SIGPENDING may be lower).
+// maxQueued bounds the real-time signals that are pending for a process and its threads
+// (RLIMIT_SIGPENDING may be lower).
 const maxQueued = 4096
 
 // add puts a signal into the queue; EAGAIN when the process has limit of them.
@@ -192,8 +193,8 @@ func (p *Process) flush(set abi.Sigset) {
 	}
 }
 
-// taker returns the thread that takes signal sig, sent to thread to or (nil) the process: one that waits for
-// it, else one that does not block it; nil if there is none. Both locks are held.
+// taker returns the thread that takes signal sig, sent to thread to or (nil) the process: one that
+// waits for it, else one that does not block it; nil if there is none. Both locks are held.
 func (p *Process) taker(sig int, to *Task) *Task {
 	if to != nil {
 		if !to.sigmask.Has(sig) || to.sigwait.Has(sig) {

@@ -10,7 +10,8 @@ const hwcap2FSGSBase = 1 << 1
 
 // fillStack writes what a program finds on its stack (System V ABI, x86-64 supplement, "Initial
 // Stack and Register State"): count and pointers of the arguments, those of the environment, the
-// auxiliary vector, and what they all point to. random are 16 bytes. It returns the stack pointer. E2BIG.
+// auxiliary vector, and what they all point to. random are 16 bytes. It returns the stack pointer.
+// E2BIG.
 func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr, abi.Errno) {
 	k := p.kernel
 	size := len(prog.path) + 1 + 64
@@ -105,7 +106,8 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr,
 	return sp, 0
 }
 
-// minSigStack is the least size of a signal stack on this machine: a frame with all the vector registers that it has.
+// minSigStack is the least size of a signal stack on this machine: a frame with all the vector
+// registers that it has.
 func minSigStack(m Machine) uint64 {
 	c := m.NewContext()
 	if c == nil {

@@ -6,7 +6,8 @@ import (
 )
 
 // What uname(2) tells. Programs decide by system and release what they may ask for, so these are a
-// Linux's, of a release that has every call that is answered here; the version names who really answers.
+// Linux's, of a release that has every call that is answered here; the version names who really
+// answers.
 const (
 	unameSystem  = "Linux"
 	unameRelease = "6.1.0-pinhole"

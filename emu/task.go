@@ -262,9 +262,10 @@ func (t *Task) stopped() {
 	t.unblock()
 }
 
-// quiet returns when all other threads of the process are out of the guest and of calls, and
-// keeps them there until unquiet: threads that compute come in at their next tick. EINTR when the
-// process has to end. It is called with no lock held; calls of several threads come one after the other.
+// quiet returns when all other threads of the process are out of the guest and of calls, and keeps
+// them there until unquiet: threads that compute come in at their next tick. EINTR when the
+// process has to end. It is called with no lock held; calls of several threads come one after the
+// other.
 func (t *Task) quiet() abi.Errno {
 	p := t.proc
 	for {

@@ -7,8 +7,8 @@ import (
 	"pinhole/emu/guest"
 )
 
-// maxThreads bounds the threads of all processes. Each has a context and a goroutine, of threadBytes together,
-// which may be a quarter of the memory that guests may have.
+// maxThreads bounds the threads of all processes. Each has a context and a goroutine, of
+// threadBytes together, which may be a quarter of the memory that guests may have.
 const (
 	maxThreads  = 16384
 	threadBytes = 16 << 10

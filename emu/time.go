@@ -37,8 +37,9 @@ func (k *Kernel) clock(id int32) (int64, abi.Errno) {
 	return now, 0
 }
 
-// cpuClock reads a processor time clock that names its process or thread (clock_getcpuclockid(3)): its number is
-// negated in the upper bits, bit 2 says thread, and the kind of time, in the lowest two, makes no difference here.
+// cpuClock reads a processor time clock that names its process or thread (clock_getcpuclockid(3)):
+// its number is negated in the upper bits, bit 2 says thread, and the kind of time, in the lowest
+// two, makes no difference here.
 func (k *Kernel) cpuClock(id int32) (int64, abi.Errno) {
 	n := ^(id >> 3)
 	switch {
@@ -58,8 +59,8 @@ func (k *Kernel) cpuClock(id int32) (int64, abi.Errno) {
 	return 0, abi.EINVAL
 }
 
-// cpuTime is how long the thread has computed, in nanoseconds, as far as ticks tell. It is the caller's thread, or the
-// process's lock is held.
+// cpuTime is how long the thread has computed, in nanoseconds, as far as ticks tell. It is the
+// caller's thread, or the process's lock is held.
 func (t *Task) cpuTime() int64 {
 	const tick = 10e6
 	return int64(atomic.LoadUint64(&t.ctx.Ticks)) * tick
@@ -198,8 +199,8 @@ func (t *Task) timeSleep(clock int32, flags uint32, req, rem abi.Addr) (uint64, 
 	}
 }
 
-// errRestartNoHandler stands where Linux begins a call anew only if no handler was run. Here, a wait is
-// not interrupted unless there is one to run.
+// errRestartNoHandler stands where Linux begins a call anew only if no handler was run. Here, a
+// wait is not interrupted unless there is one to run.
 const errRestartNoHandler = abi.EINTR
 
 // timeOfDay answers time_of_day (gettimeofday(2)).
@@ -255,8 +256,8 @@ func (t *Task) procTimes(buf abi.Addr) (uint64, abi.Errno) {
 	return uint64(now), 0
 }
 
-// procUsage answers proc_usage (getrusage(2)). The host's accounting does not tell the guest's time from
-// the kernel's on its behalf: all counts as the guest's.
+// procUsage answers proc_usage (getrusage(2)). The host's accounting does not tell the guest's
+// time from the kernel's on its behalf: all counts as the guest's.
 func (t *Task) procUsage(who int32, buf abi.Addr) (uint64, abi.Errno) {
 	var r abi.Rusage
 	switch who {

@@ -77,8 +77,8 @@ func (t *Task) traceBegin(prefix string) []byte {
 	return append(fmt.Appendf(nil, "[%d] ", t.tid), prefix...)
 }
 
-// traceEnd adds the result ret of call nr to a line and writes it. The call may have ended the thread or
-// replaced its registers; args are what it was given.
+// traceEnd adds the result ret of call nr to a line and writes it. The call may have ended the
+// thread or replaced its registers; args are what it was given.
 func (t *Task) traceEnd(line []byte, nr uint64, c *abi.Call, args *[6]uint64, ret int64, note string) int64 {
 	r := t.kernel.tracer
 	switch {

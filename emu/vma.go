@@ -71,12 +71,12 @@ func (v *vma) advance(a abi.Addr) {
 	}
 }
 
-// vmaSet is the mappings of an address space in ascending order, without overlap. It is a list
-// of short sorted runs: finding, inserting and removing touch one or two runs, and a search for free space skips
-// the runs that have none.
+// vmaSet is the mappings of an address space in ascending order, without overlap. It is a list of
+// short sorted runs: finding, inserting and removing touch one or two runs, and a search for free
+// space skips the runs that have none.
 //
-// The number of hosted mappings is never less than what the host has for them (besides the empty space
-// between), so it can be held against the host's limit: see put.
+// The number of hosted mappings is never less than what the host has for them (besides the empty
+// space between), so it can be held against the host's limit: see put.
 type vmaSet struct {
 	runs    []*vmaRun
 	n       int // mappings
@@ -246,8 +246,9 @@ func (s *vmaSet) take(lo, hi abi.Addr, out []vma) []vma {
 }
 
 // put adds v, where nothing is, and joins it with its neighbours where the host does: a fresh
-// mapping always with a like one below it, else with a like one above; with both only if they
-// have one origin. Were they joined here and not there, a guest could have more mappings than are counted.
+// mapping always with a like one below it, else with a like one above; with both only if they have
+// one origin. Were they joined here and not there, a guest could have more mappings than are
+// counted.
 //
 // v.origin is 0 for fresh pages.
 func (s *vmaSet) put(v vma) {

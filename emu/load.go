@@ -1,0 +1,213 @@
+package emu
+
+import (
+	"fmt"
+	"path"
+
+	"pinhole/abi"
+	"pinhole/emu/guest"
+)
+
+// load puts the program into the process's memory, which is empty, and returns its first thread,
+// ready to run.
+func (p *Process) load(prog *program) (*Task, error) {
+	k := p.kernel
+	var random [32]byte
+	if err := k.m.Entropy(random[:]); err != nil {
+		return nil, fmt.Errorf("no entropy: %w", err)
+	}
+	at, err := p.mapProgram(prog, le.Uint64(random[16:]), le.Uint64(random[24:]))
+	if err != nil {
+		return nil, err
+	}
+	sp, errno := p.fillStack(prog, at, random[:16])
+	if errno != 0 {
+		return nil, fmt.Errorf("arguments and environment: %w", errno)
+	}
+	c := k.m.NewContext()
+	if c == nil {
+		return nil, abi.ENOMEM
+	}
+	c.RIP, c.RSP, c.RFLAGS, c.Full = at.entry, uint64(sp), flagsFixed, 1
+	p.name, p.exe, p.bias = prog.path, prog.dentry, at.bias
+	p.exe.Ref()
+	t := &Task{ctx: c, kernel: k, proc: p, tid: p.pid}
+	t.nameLen = copy(t.name[:len(t.name)-1], path.Base(prog.path))
+	p.tasks[t.tid] = t
+	p.live.Store(1)
+	k.taskN.Add(1)
+	k.mu.Lock()
+	k.tasks[t.tid] = t
+	k.mu.Unlock()
+	return t, nil
+}
+
+// mapProgram maps stack, program and dynamic linker.
+func (p *Process) mapProgram(prog *program, random1, random2 uint64) (*loaded, error) {
+	s := p.mem
+	if err := prog.look(s); err != nil {
+		return nil, err
+	}
+	defer prog.forget(s)
+	if prog.interp != nil {
+		if err := prog.interp.look(s); err != nil {
+			return nil, fmt.Errorf("dynamic linker: %w", err)
+		}
+		defer prog.interp.forget(s)
+	}
+	s.lock()
+	defer s.unlock()
+	stack, errno := s.mapStack(prog.image.execStack, random1, p)
+	if errno != 0 {
+		return nil, fmt.Errorf("no memory for the stack: %w", errno)
+	}
+	bias, err := s.loadImage(prog, s.placeProgram(prog.image, random2))
+	if err != nil {
+		return nil, err
+	}
+	s.heap = abi.Addr(bias + prog.image.hi)
+	if !prog.image.fixed {
+		s.heap += abi.Addr(random2>>40%1024) * pageSize
+	}
+	s.brk = s.heap
+	at := &loaded{image: prog.image, stack: stack, bias: bias, entry: bias + prog.image.entry}
+	if prog.interp == nil {
+		return at, nil
+	}
+	e := prog.interp.image
+	place, ok := s.set.gap(s.lo, s.top, e.hi-e.lo+e.align)
+	if !ok {
+		return nil, abi.ENOMEM
+	}
+	if at.base, err = s.loadImage(prog.interp, place); err != nil {
+		return nil, fmt.Errorf("dynamic linker: %w", err)
+	}
+	at.entry = at.base + e.entry
+	return at, nil
+}
+
+// loaded says where a program has come to lie.
+type loaded struct {
+	image *elfImage
+	stack abi.Addr // where the stack begins: its highest address
+	bias  uint64   // of the program: from its addresses to those in memory
+	base  uint64   // of its dynamic linker
+	entry uint64   // where the first thread begins
+}
+
+// stackGap is kept free below the stack, so that one that is too deep meets a fault and nothing else.
+const stackGap = 1 << 20
+
+// mapStack maps the first thread's stack near the top of the address space, whole: it is only
+// given memory where it is used. What else is mapped comes below. Locked.
+func (s *space) mapStack(exec bool, random uint64, p *Process) (top abi.Addr, errno abi.Errno) {
+	top = s.hi - abi.Addr(random%4096+1)*pageSize
+	prot := uint8(abi.PROT_READ | abi.PROT_WRITE)
+	if exec {
+		prot |= abi.PROT_EXEC
+	}
+	n := uint64(stackSize)
+	for ; n >= 64<<10; n /= 2 {
+		if errno = s.mapAnon(top-abi.Addr(n), n, prot, vmaStack, false); errno != abi.ENOMEM {
+			break
+		}
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	p.limits[abi.RLIMIT_STACK].cur.Store(n)
+	s.top = top - abi.Addr(n) - stackGap - abi.Addr(random>>32%4096)*pageSize
+	return top, 0
+}
+
+// placeProgram chooses where a program goes that may go anywhere: into the lower quarter of the
+// address space, with room for its heap above it. Locked.
+func (s *space) placeProgram(e *elfImage, random uint64) abi.Addr {
+	if e.fixed {
+		return abi.Addr(e.lo)
+	}
+	pages := uint64(s.hi-s.lo) / 4 / pageSize
+	return s.lo + abi.Addr(random%pages)*pageSize
+}
+
+// loadImage maps the segments of a program, the first near at, and returns its bias. Locked.
+func (s *space) loadImage(prog *program, at abi.Addr) (bias uint64, err error) {
+	e := prog.image
+	span := e.hi - e.lo
+	if !e.fixed {
+		at = (at + abi.Addr(e.align) - 1) &^ abi.Addr(e.align-1)
+		bias = uint64(at) - pageDown(e.lo)&^(e.align-1)
+	}
+	lo := abi.Addr(e.lo + bias)
+	if !s.inside(lo, span) || !s.set.free(lo, lo+abi.Addr(span)) {
+		if e.fixed {
+			return 0, fmt.Errorf("%w: it must lie at address %#x, which is not to be had in the sandbox; "+
+				"build it position-independent (\"pinhole cc\" does)", ErrNotExecutable, e.lo)
+		}
+		return 0, fmt.Errorf("%w: it takes %d bytes of address space", ErrNotExecutable, span)
+	}
+	for i := range e.segments {
+		if errno := s.loadSegment(&e.segments[i], bias, prog.file, prog.views[i]); errno != 0 {
+			return 0, fmt.Errorf("%w: segment at %#x: %w", ErrNotExecutable, e.segments[i].vaddr, errno)
+		}
+		prog.views[i] = nil
+	}
+	return bias, nil
+}
+
+// look finds out where the content of the program's segments is, before the space is locked.
+func (p *program) look(s *space) error {
+	p.file = s.k.mapped(p.dentry)
+	p.views = make([]*fileView, len(p.image.segments))
+	for i := range p.views {
+		g := &p.image.segments[i]
+		if g.filesz == 0 {
+			continue
+		}
+		off := pageDown(g.off)
+		w, errno := p.file.view(off, uint64(pageUp(g.off+int64(g.filesz))-off))
+		if errno != 0 {
+			p.forget(s)
+			return fmt.Errorf("%w: segment at %#x: %w", ErrNotExecutable, g.vaddr, errno)
+		}
+		p.views[i] = w
+	}
+	return nil
+}
+
+// forget lets go of what look has found and nothing has come to show.
+func (p *program) forget(s *space) {
+	for _, w := range p.views {
+		if w != nil {
+			w.drop(s.k)
+		}
+	}
+	p.views = nil
+	s.lock()
+	s.letGo(p.file)
+	s.unlock()
+}
+
+// loadSegment maps one segment: its pages of the file, and zero pages for the rest. Locked.
+func (s *space) loadSegment(g *elfSegment, bias uint64, f *mappedFile, w *fileView) abi.Errno {
+	start := abi.Addr(g.vaddr + bias)
+	lo, end := pageDown(start), pageUp(start+abi.Addr(g.memsz))
+	fileEnd := start + abi.Addr(g.filesz)
+	if g.filesz == 0 {
+		fileEnd = lo
+	}
+	if w != nil {
+		if errno := s.mapFile(lo, uint64(pageUp(fileEnd)-lo), g.prot, f, w); errno != 0 {
+			return errno
+		}
+	}
+	if tail := uint64(pageUp(fileEnd) - fileEnd); g.memsz > g.filesz && tail > 0 && g.prot&abi.PROT_WRITE != 0 {
+		if guest.Zero(fileEnd, tail) < tail {
+			return abi.EFAULT
+		}
+	}
+	if lo = pageUp(fileEnd); lo < end {
+		return s.mapAnon(lo, uint64(end-lo), g.prot, 0, false)
+	}
+	return 0
+}
