@@ -123,12 +123,27 @@ func (b *boot) mapMemory() (err error) {
 	return err
 }
 
+// limits are the process's resource limits.
+func (b *boot) limits() launch.Limits {
+	c := &b.conf
+	l := launch.LimitsFor(c.Memory)
+	if c.Ephemeral {
+		l.Data += uint64(c.ImageBytes) // mapped private and writable
+	}
+	// What is mapped already, and room for the kernel's own heap with its reserves and tables.
+	const kernel = 16 << 30
+	lo, hi := b.m.Area()
+	low, lowEnd := b.m.LowArea()
+	l.AddressSpace = uint64(hi-lo) + uint64(lowEnd-low) + uint64(c.ImageBytes+c.RAMBytes) + kernel
+	return l
+}
+
 // lock takes everything from the process that it does not need any more, and shows that it is gone.
 func (b *boot) lock() error {
 	if err := b.m.Seal(); err != nil {
 		return err
 	}
-	if err := launch.Seal(launch.LimitsFor(b.conf.Memory)); err != nil {
+	if err := launch.Seal(b.limits()); err != nil {
 		return err
 	}
 	b.layers |= launch.ResourceLimits
