@@ -26,6 +26,7 @@ type stdio struct {
 func newStdio(host [3]*os.File) (*stdio, error) {
 	s := &stdio{}
 	for i, f := range host {
+		fd := int(f.Fd())
 		direct, terminal, err := classify(i, f)
 		if err != nil {
 			s.closeChild()
@@ -44,7 +45,7 @@ func newStdio(host [3]*os.File) (*stdio, error) {
 			}
 			s.child[i] = theirs
 			s.opened = append(s.opened, theirs)
-			s.input = func() { relayIn(ours, int(f.Fd())); ours.Close() }
+			s.input = func() { relayIn(ours, fd); ours.Close() }
 		} else {
 			ours, theirs, err := pipeFrom()
 			if err != nil {
@@ -53,7 +54,7 @@ func newStdio(host [3]*os.File) (*stdio, error) {
 			}
 			s.child[i] = theirs
 			s.opened = append(s.opened, theirs)
-			s.output = append(s.output, func() { relayOut(int(f.Fd()), ours); ours.Close() })
+			s.output = append(s.output, func() { relayOut(fd, ours); ours.Close() })
 		}
 	}
 	return s, nil
