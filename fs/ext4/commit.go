@@ -160,6 +160,10 @@ func sealHtree(b *buffer, off int) {
 // writeFrozen writes a transaction's metadata home.
 func (fs *FS) writeFrozen(f *frozen) error {
 	sb := []blockdev.Vec{{Off: disk.SuperblockOffset, Data: f.super}}
+	if len(f.vecs) == 1 && !f.tx.super.Load() {
+		// One block, usually of inodes with new times: there is nothing to be cut short.
+		return fs.dev.WriteV(f.vecs)
+	}
 	if len(f.vecs) > 0 {
 		fs.setStateIn(f.super, fs.stateOnDisk()&^disk.StateValid)
 		if err := fs.dev.WriteV(sb); err != nil {

@@ -100,3 +100,24 @@ func TestRenameInCircles(t *testing.T) {
 	}
 	fsck(t, dev.Content())
 }
+
+// TestUnmountWithOpenFile leaves a file without a name open at the unmount, as a guest that
+// was killed may.
+func TestUnmountWithOpenFile(t *testing.T) {
+	fs, dev := mount(t, mkfs(t, "16M", "-b", "1024"), true, Options{})
+	root := fs.Root()
+	n := create(t, root, "file", abi.S_IFREG|0o644)
+	n.Write(0, 100000, &copySource{make([]byte, 1<<20)})
+	if e := root.Unlink("file"); e != 0 {
+		t.Fatal(e)
+	}
+	if got := len(readAll(t, n)); got != 100000 {
+		t.Errorf("%d bytes can be read after the unlink", got)
+	}
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	fsck(t, dev.Content())
+	n.Unref()
+	root.Unref()
+}

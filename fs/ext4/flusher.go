@@ -200,6 +200,7 @@ func (fs *FS) Unmount() abi.Errno {
 	if fs.opts.ReadOnly {
 		return 0
 	}
+	fs.deleteOrphans()
 	err := fs.sync(true)
 	if errors.Is(err, blockdev.ErrNoSpace) {
 		err = fs.sync(true)

@@ -63,6 +63,32 @@ func (fs *FS) dropOrphan(h handle, n *inode) error {
 	return nil
 }
 
+// deleteOrphans deletes what has no names, whether or not somebody forgot a reference, when
+// the file system is unmounted.
+func (fs *FS) deleteOrphans() {
+	var list []*inode
+	fs.sbMu.Lock()
+	for n := fs.orphan; n != nil; n = n.orphanNext {
+		list = append(list, n)
+	}
+	fs.sbMu.Unlock()
+	for _, n := range list {
+		s := fs.inodes.shard(n.ino)
+		s.mu.Lock()
+		dead := n.d.Links == 0 && !n.freeing && s.m[n.ino] == n && !fs.readOnly.Load()
+		if dead {
+			n.freeing = true
+			if n.refs.Load() == 0 {
+				s.unlink(n)
+			}
+		}
+		s.mu.Unlock()
+		if dead {
+			fs.deleteInode(n)
+		}
+	}
+}
+
 // processOrphans deletes or truncates what a crash has left on the list, and in the orphan
 // file where the file system has one.
 func (fs *FS) processOrphans() error {

@@ -219,7 +219,7 @@ func (fs *FS) hashOf(v disk.HashVersion, name string) uint32 {
 // noteMount counts the mount. The superblock is written with the first change.
 func (fs *FS) noteMount() {
 	if fs.sb.State&disk.StateValid == 0 {
-		fs.log("the image was not unmounted cleanly and has no journal to mend it: e2fsck is advised")
+		fs.log("the image was left while changes were being written: e2fsck is advised")
 	}
 	if fs.sb.State&disk.StateError != 0 {
 		fs.log("the image is marked as having errors: e2fsck is advised")
