@@ -349,8 +349,15 @@ func TestRootOfNothing(t *testing.T) {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}},
 	}
-	r := readReport(t, cmd)
-	if r.Err != "" && strings.Contains(r.Err, "max_user_namespaces") {
+	out, err := cmd.Output()
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("this host forbids user namespaces, which stand in for the container here")
+	}
+	var r report
+	if jerr := json.Unmarshal(out, &r); jerr != nil {
+		t.Fatalf("%v, %v: %q", err, jerr, out)
+	}
+	if strings.Contains(r.Err, "max_user_namespaces") {
 		t.Skip(r.Err)
 	}
 	checkActs(t, r)
