@@ -11,25 +11,22 @@ func timespec(t disk.Time) vfs.Timespec { return vfs.Timespec{Sec: t.Sec, Nsec: 
 // Attr implements vfs.Node.
 func (n *inode) Attr(a *vfs.Attr) abi.Errno {
 	n.mu.RLock()
-	defer n.mu.RUnlock()
 	if n.loadErr != nil {
+		n.mu.RUnlock()
 		return errno(n.loadErr)
 	}
 	d := &n.d
-	*a = vfs.Attr{
-		Ino:     uint64(n.ino),
-		Mode:    uint32(d.Mode),
-		Nlink:   uint32(d.Links),
-		UID:     d.UID,
-		GID:     d.GID,
-		Size:    n.size,
-		Blksize: int32(n.fs.bs),
-		Blocks:  int64(d.Blocks),
-		Atime:   timespec(d.Atime),
-		Mtime:   timespec(d.Mtime),
-		Ctime:   timespec(d.Ctime),
-		Btime:   timespec(d.Crtime),
-	}
+	// Field by field and without defer: this is most of what stat costs.
+	a.Dev = 0
+	a.Ino = uint64(n.ino)
+	a.Mode = uint32(d.Mode)
+	a.Nlink = uint32(d.Links)
+	a.UID, a.GID = d.UID, d.GID
+	a.Rdev = 0
+	a.Size = n.size
+	a.Blksize = int32(n.fs.bs)
+	a.Blocks = int64(d.Blocks)
+	a.Atime, a.Mtime, a.Ctime, a.Btime = timespec(d.Atime), timespec(d.Mtime), timespec(d.Ctime), timespec(d.Crtime)
 	if d.Flags&disk.InodeHugeFile != 0 {
 		a.Blocks = int64(d.Blocks) << (n.fs.bsLog - 9)
 	}
@@ -37,6 +34,7 @@ func (n *inode) Attr(a *vfs.Attr) abi.Errno {
 	case abi.S_IFCHR, abi.S_IFBLK:
 		a.Rdev = n.rdev()
 	}
+	n.mu.RUnlock()
 	return 0
 }
 

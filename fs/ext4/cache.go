@@ -46,6 +46,8 @@ type buffer struct {
 	tx   atomic.Pointer[transaction]
 	gen  uint32 // seed of the owner's checksums, with the role
 
+	fresh bool // nothing on the device leads to the block yet; written first
+
 	mu     sync.Mutex // held while loading or checking
 	loaded atomic.Bool
 
@@ -194,6 +196,7 @@ func (c *bufferCache) create(nr uint64, r role, seed uint32) *buffer {
 	b := c.get(nr)
 	b.mu.Lock()
 	clear(b.data)
+	b.fresh = true
 	b.loaded.Store(true)
 	b.gen = seed
 	b.role.Store(uint64(r))

@@ -13,8 +13,9 @@ import (
 // frozen is a transaction on its way to the device: copies of what it changed.
 type frozen struct {
 	tx      *transaction
-	buffers []*buffer // in order of vecs, each with the transaction's reference
+	buffers []*buffer // each with the transaction's reference
 	vecs    []blockdev.Vec
+	fresh   int // of vecs, at their start: blocks that were not in use before
 	super   []byte
 }
 
@@ -99,7 +100,15 @@ func (fs *FS) freeze(tx *transaction) *frozen {
 		fs.encodeGroup(g, b.data[off:off+fs.descSize])
 		g.tx = nil
 	}
-	slices.SortFunc(tx.buffers, func(a, b *buffer) int { return cmp.Compare(a.nr, b.nr) })
+	slices.SortFunc(tx.buffers, func(a, b *buffer) int {
+		if a.fresh != b.fresh {
+			if a.fresh {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.nr, b.nr)
+	})
 	f.buffers = tx.buffers
 	for _, b := range f.buffers {
 		b.tx.Store(nil)
@@ -109,6 +118,10 @@ func (fs *FS) freeze(tx *transaction) *frozen {
 		data := fs.frames.block(fs.bs)
 		copy(data, b.data)
 		f.vecs = append(f.vecs, blockdev.Vec{Off: int64(b.nr) << fs.bsLog, Data: data})
+		if b.fresh {
+			b.fresh = false
+			f.fresh = len(f.vecs)
+		}
 	}
 	fs.sbMu.Lock()
 	f.super = make([]byte, disk.SuperblockSize)
@@ -169,8 +182,14 @@ func (fs *FS) writeFrozen(f *frozen) error {
 		if err := fs.dev.WriteV(sb); err != nil {
 			return err
 		}
-		if err := fs.dev.WriteV(f.vecs); err != nil {
-			return err
+		// What the others lead to is there before they do.
+		for _, part := range [][]blockdev.Vec{f.vecs[:f.fresh], f.vecs[f.fresh:]} {
+			if len(part) == 0 {
+				continue
+			}
+			if err := fs.dev.WriteV(part); err != nil {
+				return err
+			}
 		}
 	}
 	fs.setStateIn(f.super, fs.stateOnDisk())

@@ -48,7 +48,9 @@ func (n *inode) readLocked(off int64, count int, d vfs.Dest) (int, error) {
 		want := count - done
 		if cached {
 			if p := n.pages.get(at >> pageShift); p != nil {
-				p.used.Store(true)
+				if !p.used.Load() {
+					p.used.Store(true)
+				}
 				in := int(at & (pageSize - 1))
 				k, e := d.Put(p.frame[in:min(in+want, pageSize)])
 				done += k
