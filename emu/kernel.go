@@ -32,6 +32,11 @@ type Config struct {
 	Settings  []byte
 	Configure func(settings []byte)
 
+	// Attended tells that some goroutine is in a host call for as long as the kernel lives, so that
+	// Go's runtime never finds all of them asleep. Otherwise a timer stands in, for which the
+	// scheduler reads the clock at every switch between threads.
+	Attended bool
+
 	// Trace gets a line for each call of the guest; nil: none. Each line is one Write.
 	Trace io.Writer
 
@@ -58,7 +63,8 @@ type Kernel struct {
 	started int64    // CLOCK_MONOTONIC in nanoseconds
 
 	// keepalive is a timer that never fires. With every guest thread asleep, and no deadline
-	// anywhere, Go's runtime would take the sandbox for a deadlocked program and end it.
+	// anywhere, Go's runtime would take the sandbox for a deadlocked program and end it. Unset
+	// if Config.Attended.
 	keepalive *time.Timer
 
 	commit  commitment
@@ -96,7 +102,9 @@ func New(c Config) *Kernel {
 	k.maxThreads = int32(min(maxThreads, max(64, k.commit.limit/4/threadBytes)))
 	guest.SetMend(k.mend)
 	k.started = k.monotonic()
-	k.keepalive = time.AfterFunc(time.Duration(forever), func() {})
+	if !c.Attended {
+		k.keepalive = time.AfterFunc(time.Duration(forever), func() {})
+	}
 	if c.Trace != nil {
 		k.tracer = newTracer(c.Trace)
 	}

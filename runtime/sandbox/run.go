@@ -48,6 +48,7 @@ func (b *boot) start() error {
 		Configure: func(s []byte) { b.tell.send(control.Settings, 0, s) },
 		Report:    func(text string) { b.tell.say(control.Report, []byte(text)) },
 		Fatal:     b.fatal,
+		Attended:  true, // by follow
 	}
 	if c.Trace {
 		k.Trace = lines{b.tell, control.Trace}
