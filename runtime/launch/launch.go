@@ -85,22 +85,19 @@ func Start(spec Spec) (*Process, error) {
 		return nil, fmt.Errorf("start a sandbox: %w", err)
 	}
 	p := &Process{done: make(chan struct{})}
-	grouped := make(chan error, 1) // making the cgroup and the process takes about as long
-	go func() { grouped <- p.makeCgroup(&spec) }()
+	if err := p.makeCgroup(&spec); err != nil {
+		return nil, fmt.Errorf("start a sandbox: %w", err)
+	}
 	started := make(chan error, 1)
 	go p.keep(&spec, started)
-	err, groupErr := <-started, <-grouped
-	if err != nil {
+	if err := <-started; err != nil {
 		p.removeCgroup()
 		return nil, fmt.Errorf("start a sandbox: %w", err)
 	}
-	if err = groupErr; err == nil {
-		err = p.complete(&spec)
-	}
-	if err != nil {
+	if missing := spec.Require & byStart &^ p.Layers; missing != 0 {
 		p.Kill()
 		p.Wait()
-		return nil, fmt.Errorf("start a sandbox: %w", err)
+		return nil, fmt.Errorf("start a sandbox: %w", &MissingError{missing})
 	}
 	return p, nil
 }
@@ -119,22 +116,57 @@ func (p *Process) keep(spec *Spec, started chan<- error) {
 		started <- fmt.Errorf("set no_new_privs: %w", err)
 		return
 	}
-	proc, layers, err := startForbidding(spec)
+	proc, err := p.startGrouped(spec)
 	if err != nil {
 		started <- err
 		return
 	}
 	p.proc, p.Pid = proc, proc.Pid
-	p.Layers |= layers | NoNewPrivileges
+	p.Layers |= NoNewPrivileges
 	started <- nil
 	p.state, p.err = proc.Wait()
 	close(p.done)
 }
 
+// startGrouped starts the process in its cgroup, if there is one.
+func (p *Process) startGrouped(spec *Spec) (proc *os.Process, err error) {
+	var dir *os.File
+	if p.group != nil {
+		err := p.group.enter()
+		if err == nil {
+			dir, err = p.group.open()
+		}
+		switch {
+		case err == nil:
+			p.Layers |= ControlGroup
+		case forbidden(err):
+			err = p.group.leave()
+			p.group.remove()
+			p.group = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if dir != nil {
+			defer dir.Close()
+		}
+	}
+	proc, layers, err := startForbidding(spec, dir)
+	if p.group != nil {
+		err = errors.Join(err, p.group.leave())
+	}
+	if err != nil && proc != nil {
+		proc.Kill()
+		proc.Wait()
+	}
+	p.Layers |= layers
+	return proc, err
+}
+
 // startForbidding starts the process in all namespaces that the host allows. Which these are
 // is found by trying: all, all but one, the same without the user namespace if the caller is
 // root, none; and each as nobody first where the caller is root.
-func startForbidding(spec *Spec) (*os.Process, Layers, error) {
+func startForbidding(spec *Spec, cgroup *os.File) (*os.Process, Layers, error) {
 	wanted := allNamespaces &^ spec.Without
 	try := []Layers{wanted}
 	for _, ns := range namespaces[1:] {
@@ -164,7 +196,7 @@ func startForbidding(spec *Spec) (*os.Process, Layers, error) {
 			} else {
 				tried[a] = true
 			}
-			proc, err := start(spec, set, d, caps)
+			proc, err := start(spec, cgroup, set, d, caps)
 			if err == nil {
 				return proc, set, nil
 			}
@@ -179,10 +211,13 @@ func startForbidding(spec *Spec) (*os.Process, Layers, error) {
 
 // start makes the process in the given namespaces; with drop, as user and group nobody of
 // the caller's, which only root can, and not the root of a container that knows no nobody.
-func start(spec *Spec, set Layers, drop bool, caps uint64) (*os.Process, error) {
+func start(spec *Spec, cgroup *os.File, set Layers, drop bool, caps uint64) (*os.Process, error) {
 	sys := &syscall.SysProcAttr{
 		Setsid:    true, // out of reach of the terminal, and of the signals it sends to its foreground
 		Pdeathsig: syscall.SIGKILL,
+	}
+	if cgroup != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, int(cgroup.Fd())
 	}
 	for _, ns := range namespaces {
 		if set&ns.layer != 0 {
@@ -269,22 +304,6 @@ func (p *Process) removeCgroup() {
 	if p.group != nil {
 		p.group.remove()
 	}
-}
-
-// complete does what needs the process to be there.
-func (p *Process) complete(spec *Spec) error {
-	if p.group != nil {
-		switch err := p.group.add(p.Pid); {
-		case err == nil, errors.Is(err, unix.ESRCH): // or it has ended already: Wait tells how
-			p.Layers |= ControlGroup
-		case !forbidden(err):
-			return err
-		}
-	}
-	if missing := spec.Require & byStart &^ p.Layers; missing != 0 {
-		return &MissingError{missing}
-	}
-	return nil
 }
 
 // Kill ends the process.

@@ -266,7 +266,8 @@ func fromOutside(t *testing.T, s *session) {
 		}
 	}
 	if s.group != nil {
-		for _, dir := range s.group.dirs {
+		for _, d := range s.group.dirs {
+			dir := d.path
 			procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 			if err != nil || strings.TrimSpace(string(procs)) != strconv.Itoa(s.Pid) {
 				t.Errorf("%s: %v %q", dir, err, procs)
@@ -447,7 +448,8 @@ func TestKillAndWait(t *testing.T) {
 		t.Errorf("killing an ended process: %v", err)
 	}
 	if s.group != nil {
-		for _, dir := range s.group.dirs {
+		for _, d := range s.group.dirs {
+			dir := d.path
 			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("cgroup %s is still there: %v", dir, err)
 			}
