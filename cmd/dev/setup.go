@@ -15,6 +15,7 @@ import (
 // which a machine of another kind is recognised as having it.
 var packages = []struct{ name, file, why string }{
 	{"gcc", "gcc", "compiles the C library and programs"},
+	{"g++", "g++", "programs in C++"},
 	{"libc6-dev", "/usr/include/stdio.h", "programs for the host, to compare with"},
 	{"linux-libc-dev", "/usr/include/linux/futex.h", "kernel headers for programs"},
 	{"binutils", "objdump", "looks for system call instructions in what was built"},
