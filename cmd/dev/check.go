@@ -17,11 +17,12 @@ type checkCmd struct{}
 func (checkCmd) Run(ctx context.Context, t *tree) error {
 	var errs *multierror.Error
 	errs = multierror.Append(errs, t.check(ctx))
+	errs = multierror.Append(errs, t.staticcheck(ctx))
 	errs = multierror.Append(errs, t.fresh(ctx))
 	if err := errs.ErrorOrNil(); err != nil {
 		return err
 	}
-	t.ui.say("checked: vet, formatting, generated files")
+	t.ui.say("checked: vet, staticcheck, formatting, generated files")
 	return nil
 }
 
@@ -41,6 +42,14 @@ func (t *tree) check(ctx context.Context) error {
 		errs = multierror.Append(errs, fmt.Errorf("not formatted; run gofmt -w on: %s", unformatted))
 	}
 	return errs.ErrorOrNil()
+}
+
+// staticcheck runs the checker of that name. Not asked for: names that only assembly uses
+// (U1000), flags written out in full where one is zero (SA4016), messages that begin with a
+// name (ST1005).
+func (t *tree) staticcheck(ctx context.Context) error {
+	t.ui.progress("checking with staticcheck", 0, 0)
+	return run(t.goCmd(ctx, "run", "honnef.co/go/tools/cmd/staticcheck@v0.8.2", "-checks", "inherit,-U1000,-SA4016,-ST1005", "./..."))
 }
 
 // gofmt lists the files that are not formatted.

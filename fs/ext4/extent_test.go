@@ -119,7 +119,7 @@ func randomFile(t *testing.T, n vfs.Node, rnd *rand.Rand, steps int) {
 			if e != 0 || got != min(size, len(want)-off) {
 				t.Fatalf("step %d: read of %d at %d: %d, %v", step, size, off, got, e)
 			}
-			if string(s.Bytes()) != string(want[off:off+got]) {
+			if s.String() != string(want[off:off+got]) {
 				t.Fatalf("step %d: read of %d at %d differs", step, size, off)
 			}
 		}

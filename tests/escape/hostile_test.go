@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +33,12 @@ func hostile(t *testing.T) string {
 			return
 		}
 		hostileBuild.dir = dir
-		overlay, err := host.Generate(runtime.GOROOT(), filepath.Join(dir, "overlay"))
+		goroot, err := exec.Command("go", "env", "GOROOT").Output()
+		if err != nil {
+			hostileBuild.err = err.Error()
+			return
+		}
+		overlay, err := host.Generate(strings.TrimSpace(string(goroot)), filepath.Join(dir, "overlay"))
 		if err != nil {
 			hostileBuild.err = err.Error()
 			return
