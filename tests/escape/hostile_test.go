@@ -190,6 +190,7 @@ func TestHostileMemory(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "disk.img")
 	harness.Must(t, harness.Tool(t, "mkfs.ext4", "e2fsprogs"), "-q", image, "32M")
 	s := startCommand(t, pinhole, image, []string{"--memory", "64M", "/memory"})
+	s.stdin.Close() // it waits for that once it has got no more, where no cgroup ends it before
 	s.wait()
 	wellAfter(t, s)
 	text := s.stderr.String()
