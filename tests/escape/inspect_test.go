@@ -18,15 +18,32 @@ import (
 // inspect looks at a sandbox process that waits: everything about it is as the lock and the
 // second layer have left it.
 func (s *sandbox) inspect() {
+	s.t.Helper()
+	s.problems = nil
+	s.look()
+	if comm(s.pid) != launch.Name || dead(s.pid) {
+		s.t.Logf("the sandbox has ended while it was looked at: %v", s.problems)
+		return
+	}
+	for _, p := range s.problems {
+		s.t.Error(p)
+	}
+}
+
+func (s *sandbox) problem(format string, args ...any) {
+	s.problems = append(s.problems, fmt.Sprintf(format, args...))
+}
+
+func (s *sandbox) look() {
 	t := s.t
 	t.Helper()
 	pid := s.process()
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	if children := childrenOf(pid); len(children) > 0 {
-		t.Errorf("the sandbox has made processes: %v", children)
+		s.problem("the sandbox has made processes: %v", children)
 	}
 	if tracer := status(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))["TracerPid"]; tracer != "0" {
-		t.Errorf("the supervisor is traced by %s", tracer)
+		s.problem("the supervisor is traced by %s", tracer)
 	}
 	tasks, err := os.ReadDir(proc + "task")
 	if err != nil {
@@ -41,7 +58,7 @@ func (s *sandbox) inspect() {
 		for k, want := range map[string]string{"Seccomp": "2", "Seccomp_filters": "", "NoNewPrivs": "1", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapInh": "0000000000000000", "CapAmb": "0000000000000000", "TracerPid": "0", "VmLck": "0 kB"} {
 			if want != "" && got[k] != want {
-				t.Errorf("host thread %s: %s is %q, want %q", task.Name(), k, got[k], want)
+				s.problem("host thread %s: %s is %q, want %q", task.Name(), k, got[k], want)
 			}
 		}
 	}
@@ -55,7 +72,7 @@ func (s *sandbox) inspect() {
 	empty := regexp.MustCompile(` \(deleted\)$|/proc/[0-9]+/fdinfo$`)
 	if root, err := os.Readlink(proc + "root"); err != nil || !empty.MatchString(root) {
 		if !strings.Contains(s.stderr.String(), launch.EmptyRoot.String()) { // else it has said so
-			t.Errorf("root directory: %q, %v", root, err)
+			s.problem("root directory: %q, %v", root, err)
 		}
 	}
 }
@@ -70,7 +87,8 @@ func (s *sandbox) inspectDescriptors(proc string) {
 	s.t.Helper()
 	entries, err := os.ReadDir(proc + "fd")
 	if err != nil {
-		s.fatal("%v", err)
+		s.problem("%v", err)
+		return
 	}
 	got := map[int]string{}
 	for _, e := range entries {
@@ -79,13 +97,13 @@ func (s *sandbox) inspectDescriptors(proc string) {
 	}
 	for n, target := range got {
 		if n >= len(targets) {
-			s.t.Errorf("descriptor %d leads to %s, and should not be there", n, target)
+			s.problem("descriptor %d leads to %s, and should not be there", n, target)
 		} else if !regexp.MustCompile("^" + targets[n] + "$").MatchString(target) {
-			s.t.Errorf("descriptor %d leads to %s", n, target)
+			s.problem("descriptor %d leads to %s", n, target)
 		}
 	}
 	if len(got) != len(targets) {
-		s.t.Errorf("%d descriptors, want %d: %v", len(got), len(targets), got)
+		s.problem("%d descriptors, want %d: %v", len(got), len(targets), got)
 	}
 }
 
@@ -96,7 +114,8 @@ func (s *sandbox) inspectMappings(proc string) {
 	s.t.Helper()
 	text, err := os.ReadFile(proc + "smaps")
 	if err != nil {
-		s.fatal("%v", err)
+		s.problem("%v", err)
+		return
 	}
 	mapping := ""
 	for line := range strings.Lines(string(text)) {
@@ -106,16 +125,16 @@ func (s *sandbox) inspectMappings(proc string) {
 			mapping = strings.TrimSpace(line)
 			name := strings.Join(f[5:], " ")
 			if !mapped.MatchString(name) {
-				s.t.Errorf("has mapped %s", mapping)
+				s.problem("has mapped %s", mapping)
 			}
 			if strings.HasSuffix(name, "disk.img") && f[1][1] == 'w' && f[1][3] == 's' {
-				s.t.Errorf("can write to the image: %s", mapping)
+				s.problem("can write to the image: %s", mapping)
 			}
 		case f[0] == "VmFlags:":
 			for _, flag := range []string{"lo", "ht", "gd", "io", "pf", "sf"} {
 				// locked, huge page, grows down, I/O, page frames, synchronous
 				if slices.Contains(f[1:], flag) && !strings.Contains(mapping, "[v") && !strings.Contains(mapping, "[stack]") {
-					s.t.Errorf("has a mapping with flag %s: %s", flag, mapping)
+					s.problem("has a mapping with flag %s: %s", flag, mapping)
 				}
 			}
 		}

@@ -41,6 +41,8 @@ type sandbox struct {
 	dir    string // the supervisor's working directory, with the canaries
 	before map[string]string
 	pid    int // of the sandbox process
+
+	problems []string // what inspect has found
 }
 
 // output collects what a process writes while others look at it.
