@@ -1,7 +1,7 @@
 // Package libc builds the C library with which programs run on Pinhole's kernel: musl, from
 // Debian's source package, behind an entry layer of our own in which no instruction enters a
 // host kernel. The layer is the folder overlay: files in front of the upstream ones of the same
-// place. What upstream has is used unchanged, and is no part of this repository.
+// place, and a few edits made by program. Nothing of upstream is part of this repository.
 package libc
 
 import (
@@ -199,6 +199,7 @@ func (b *builder) makeStamp(version string) (string, error) {
 	io.WriteString(h, specs)
 	io.WriteString(h, pkgconfig)
 	h.Write(include.Pinhole)
+	fmt.Fprintf(h, "%q\n", edits)
 	for _, files := range []fs.FS{overlay, native} {
 		err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -216,7 +217,29 @@ func (b *builder) makeStamp(version string) (string, error) {
 	return fmt.Sprintf("musl %s\n%s\n", version, hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// prepare copies the upstream source and puts the layer in front.
+// edit is a change to an upstream file that is too small to put a file in front of it. The old
+// text has to be there, once.
+type edit struct{ name, old, new string }
+
+var edits = []edit{
+	// A directory is read in the pieces that glibc uses, and not in so many that the kernel
+	// sorts each of its blocks several times.
+	{"src/dirent/__dirent.h", "buf[2048]", "buf[32768]"},
+}
+
+func (e edit) apply(src string) error {
+	path := filepath.Join(src, e.name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("this version of musl is laid out differently: %w", err)
+	}
+	if n := bytes.Count(text, []byte(e.old)); n != 1 {
+		return fmt.Errorf("this version of musl is different: %s has %q %d times, want once", e.name, e.old, n)
+	}
+	return os.WriteFile(path, bytes.Replace(text, []byte(e.old), []byte(e.new), 1), 0o644)
+}
+
+// prepare copies the upstream source, edits it and puts the layer in front.
 func (b *builder) prepare(upstream string) error {
 	if err := os.CopyFS(b.src, os.DirFS(upstream)); err != nil {
 		return err
@@ -224,6 +247,11 @@ func (b *builder) prepare(upstream string) error {
 	for _, name := range superseded {
 		if err := os.Remove(filepath.Join(b.src, name)); err != nil {
 			return fmt.Errorf("this version of musl is laid out differently: %w", err)
+		}
+	}
+	for _, e := range edits {
+		if err := e.apply(b.src); err != nil {
+			return err
 		}
 	}
 	layer, err := fs.Sub(overlay, "overlay")
