@@ -297,7 +297,7 @@ func (s *space) recopy(w vma) abi.Errno {
 // Revoke takes away what mappings show of the pages [off, off+n) of the file with number ino on the
 // image, before their blocks are given to something else. Accesses raise SIGBUS, unless the file has
 // content there again. It is safe to call with locks of the file system held.
-func (k *Kernel) Revoke(ino uint64, off, n int64) {
+func (k *Kernel) Revoke(ino uint64, off, n int64, why vfs.RevokeReason) {
 	k.revokes.Add(1)
 	for _, p := range k.processes() {
 		p.mem.hide(pageUp(off), off+n, func(v *vma) bool { return v.back == BackImage && v.file.node.Ino() == ino })

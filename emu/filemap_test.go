@@ -113,9 +113,9 @@ func TestRevoke(t *testing.T) {
 	node := &imageNode{m: w.machine, size: 8 * pageSize, exts: []vfs.Extent{{Off: 0, Home: 4 * pageSize, Len: 8 * pageSize}}}
 	a := w.mapNode(node, 8, abi.PROT_READ, 0)
 	b := w.mapNode(node, 2, abi.PROT_READ, 5)
-	w.kernel.Revoke(78, 0, 100*pageSize) // another file
+	w.kernel.Revoke(78, 0, 100*pageSize, vfs.RevokeFreed) // another file
 	node.size = 6 * pageSize
-	w.kernel.Revoke(77, 5*pageSize+1, pageSize)
+	w.kernel.Revoke(77, 5*pageSize+1, pageSize, vfs.RevokeFreed)
 	for i := range 8 {
 		if _, ok := peek(a + abi.Addr(i)*pageSize); ok != (i != 6) {
 			t.Errorf("page %d can be read: %v", i, ok)
@@ -131,7 +131,7 @@ func TestRevoke(t *testing.T) {
 	node.onMap = func() {
 		node.onMap = nil
 		node.exts = []vfs.Extent{{Off: 0, Home: 20 * pageSize, Len: 8 * pageSize}}
-		w.kernel.Revoke(77, 0, 8*pageSize)
+		w.kernel.Revoke(77, 0, 8*pageSize, vfs.RevokeFreed)
 	}
 	c := w.mapNode(node, 1, abi.PROT_READ, 0)
 	if v, ok := peek(c); !ok || v != imageByte(20*pageSize) {

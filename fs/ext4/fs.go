@@ -30,9 +30,10 @@ type Options struct {
 	Log func(format string, args ...any)
 	// NoAtime keeps access times as they are. Otherwise they follow Linux's relatime.
 	NoAtime bool
-	// Revoke is called before blocks that MapExtents has told of are freed, with the
-	// inode and the range of the file; it takes the mapping away. It may be nil.
-	Revoke func(ino uint64, off, n int64)
+	// Revoke takes away what mappings show of a range of a file: see vfs.RevokeReason. It is
+	// called for what MapExtents or MapFrames has told of, with the inode's lock held. It may
+	// be nil.
+	Revoke func(ino uint64, off, n int64, why vfs.RevokeReason)
 	// FlushAfter is how long a change may stay in memory; 0 for the default.
 	FlushAfter time.Duration
 }

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"pinhole/abi"
+	"pinhole/fs/vfs"
 )
 
 // resize changes the size of a regular file. The caller holds no lock.
@@ -92,7 +93,7 @@ func (n *inode) blocksBehind(size int64) bool {
 // revoke takes mappings of content away whose blocks are about to be freed.
 func (n *inode) revoke(off, count int64) {
 	if n.isMapped.Load() && n.fs.opts.Revoke != nil {
-		n.fs.opts.Revoke(uint64(n.ino), off, count)
+		n.fs.opts.Revoke(uint64(n.ino), off, count, vfs.RevokeFreed)
 	}
 }
 

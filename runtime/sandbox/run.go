@@ -70,9 +70,9 @@ func (b *boot) mount() (*vfs.Namespace, error) {
 		ReadOnly: c.ReadOnly,
 		Arena:    blockdev.NewArena(b.ram[:c.CacheBytes-bounceBytes]),
 		// Blocks that are freed must not be seen any more in what was mapped of their file.
-		Revoke: func(ino uint64, off, n int64) {
+		Revoke: func(ino uint64, off, n int64, why vfs.RevokeReason) {
 			if b.k != nil { // not while the journal is replayed
-				b.k.Revoke(ino, off, n)
+				b.k.Revoke(ino, off, n, why)
 			}
 		},
 		Log: func(format string, args ...any) {
