@@ -8,3 +8,9 @@ import (
 )
 
 func BenchmarkFile(b *testing.B) { pair.Cases(b, "src/file.c") }
+
+// BenchmarkData is content: sequential and random, mapped, on stable storage, in bulk.
+func BenchmarkData(b *testing.B) { pair.Cases(b, "src/data.c") }
+
+// BenchmarkTree is many files: unpacking, walking and removing trees.
+func BenchmarkTree(b *testing.B) { pair.Cases(b, "src/tree.c") }
