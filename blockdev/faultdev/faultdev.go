@@ -6,6 +6,7 @@ package faultdev
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -14,25 +15,6 @@ import (
 
 // ErrInjected is what injected failures wrap unless a test chooses another error.
 var ErrInjected = errors.New("injected fault")
-
-// Op is what a device is asked to do.
-type Op int
-
-// The operations of a device.
-const (
-	Read Op = iota
-	Write
-	Flush
-)
-
-func (o Op) String() string { return [...]string{"read", "write", "flush"}[o] }
-
-// Event is one write or flush, in the order in which they completed.
-type Event struct {
-	Op   Op
-	Off  int64
-	Data []byte // nil for a flush
-}
 
 // Device is a disk in memory. Its methods may be called concurrently; the fields that
 // tests set must not change while it is in use.
@@ -44,9 +26,10 @@ type Device struct {
 	Record bool
 
 	mu     sync.Mutex
-	mem    []byte
-	start  []byte // content before the first event
-	events []Event
+	mem    []byte // the content, or
+	img    *Image // the content
+	start  []byte // content before the first event, if it is in mem
+	rec    record
 	counts [3]int
 }
 
@@ -55,18 +38,44 @@ var _ blockdev.Device = (*Device)(nil)
 // New makes a device of mem's bytes, which it changes.
 func New(mem []byte) *Device { return &Device{mem: mem} }
 
+// NewOn makes a device of an image, which it changes. It has no Crash and no Mapped.
+func NewOn(m *Image) *Device { return &Device{img: m} }
+
 // Size implements blockdev.Device.
-func (d *Device) Size() int64 { return int64(len(d.mem)) }
+func (d *Device) Size() int64 {
+	if d.img != nil {
+		return d.img.Size()
+	}
+	return int64(len(d.mem))
+}
 
 // Image returns a copy of the content.
 func (d *Device) Image() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.mem)
+	p := make([]byte, d.Size())
+	d.read(p, 0)
+	return p
 }
 
-// Content returns the content itself, for when nobody uses the device.
+// Content returns the content itself, for when nobody uses the device; nil for one made by NewOn.
 func (d *Device) Content() []byte { return d.mem }
+
+func (d *Device) read(p []byte, off int64) {
+	if d.img != nil {
+		d.img.ReadAt(p, off)
+	} else {
+		copy(p, d.mem[off:])
+	}
+}
+
+func (d *Device) write(p []byte, off int64) {
+	if d.img != nil {
+		d.img.WriteAt(p, off)
+	} else {
+		copy(d.mem[off:], p)
+	}
+}
 
 // Counts returns how many reads, writes (parts) and flushes were done.
 func (d *Device) Counts() (reads, writes, flushes int) {
@@ -95,14 +104,22 @@ func (d *Device) ReadAt(p []byte, off int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts[Read]++
-	copy(p, d.mem[off:])
+	d.read(p, off)
 	return nil
 }
 
 // WriteV implements blockdev.Device.
 func (d *Device) WriteV(v []blockdev.Vec) error {
+	d.mu.Lock()
+	start, call := len(d.rec.events), d.rec.beginCall()
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.rec.endCall(start)
+		d.mu.Unlock()
+	}()
 	for _, w := range v {
-		if w.Off%512 != 0 || len(w.Data)%512 != 0 {
+		if w.Off%sectorSize != 0 || len(w.Data)%sectorSize != 0 {
 			return fmt.Errorf("write of %d bytes at %d is not of whole sectors", len(w.Data), w.Off)
 		}
 		if err := d.check(Write, w.Off, len(w.Data)); err != nil {
@@ -111,9 +128,9 @@ func (d *Device) WriteV(v []blockdev.Vec) error {
 		d.mu.Lock()
 		d.counts[Write]++
 		if d.Record {
-			d.note(Event{Write, w.Off, slices.Clone(w.Data)})
+			d.note(Event{Op: Write, Off: w.Off, Data: slices.Clone(w.Data), Call: call})
 		}
-		copy(d.mem[w.Off:], w.Data)
+		d.write(w.Data, w.Off)
 		d.mu.Unlock()
 	}
 	return nil
@@ -125,32 +142,54 @@ func (d *Device) Flush() error {
 		return err
 	}
 	d.mu.Lock()
+	covers := d.rec.covered()
+	d.mu.Unlock()
+	runtime.Gosched() // what others write meanwhile may come too late
+	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts[Flush]++
 	if d.Record {
-		d.note(Event{Op: Flush})
+		d.note(Event{Op: Flush, Covers: covers})
 	}
 	return nil
 }
 
-// note appends to the record. The caller holds mu and has not yet changed mem.
+// note appends to the record. The caller holds mu and has not yet changed the content.
 func (d *Device) note(e Event) {
-	if d.start == nil {
+	if d.start == nil && d.img == nil {
 		d.start = slices.Clone(d.mem)
 	}
-	d.events = append(d.events, e)
+	d.rec.events = append(d.rec.events, e)
+}
+
+// RecordFrom begins a record, and forgets what was recorded. The content as it is now is the
+// caller's to keep: Crash is not to be used.
+func (d *Device) RecordFrom() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.start = []byte{}
+	d.rec = record{}
+	d.Record = true
 }
 
 // Events returns what was recorded.
 func (d *Device) Events() []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.events)
+	return slices.Clone(d.rec.events)
+}
+
+// Recorded returns the number of events so far.
+func (d *Device) Recorded() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.rec.events)
 }
 
 // Crash returns the content after the first n events, as if they had been done in order
-// and all that followed was lost. keep, if not nil, says of each write behind the last
-// flush before event n whether it reached the disk: a disk may reorder those.
+// and all that followed was lost. keep, if not nil, says of each write that the flushes among
+// them do not cover whether it reached the disk: a disk may reorder those. See Crashes for
+// more than a few of them.
 func (d *Device) Crash(n int, keep func(i int, e Event) bool) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,13 +197,8 @@ func (d *Device) Crash(n int, keep func(i int, e Event) bool) []byte {
 		return slices.Clone(d.mem)
 	}
 	mem := slices.Clone(d.start)
-	stable := 0
-	for i, e := range d.events[:n] {
-		if e.Op == Flush {
-			stable = i
-		}
-	}
-	for i, e := range d.events[:n] {
+	stable := stableAt(d.rec.events, n)
+	for i, e := range d.rec.events[:n] {
 		if e.Op == Write && (i < stable || keep == nil || keep(i, e)) {
 			copy(mem[e.Off:], e.Data)
 		}

@@ -1,0 +1,78 @@
+package faultdev
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Op is what a device is asked to do.
+type Op int
+
+// The operations of a device.
+const (
+	Read Op = iota
+	Write
+	Flush
+)
+
+func (o Op) String() string { return [...]string{"read", "write", "flush"}[o] }
+
+// Event is one write or flush, in the order in which they completed.
+type Event struct {
+	Op   Op
+	Off  int64
+	Data []byte // nil for a flush
+	// Call numbers the call of WriteV that a write was a part of, from 0 on.
+	Call int
+	// Covers, of a flush: the events before this index are on stable storage once it is
+	// completed. Those between may be or not: they came, or were not completed, while it went on.
+	Covers int
+}
+
+func (e Event) String() string {
+	if e.Op == Flush {
+		return fmt.Sprintf("flush of the %d before", e.Covers)
+	}
+	return fmt.Sprintf("write %d of %d bytes at %d", e.Call, len(e.Data), e.Off)
+}
+
+// stableAt returns how many of the events are on stable storage after the first n.
+func stableAt(events []Event, n int) int {
+	stable := 0
+	for _, e := range events[:n] {
+		if e.Op == Flush {
+			stable = max(stable, e.Covers)
+		}
+	}
+	return stable
+}
+
+// record is what a device remembers. Its owner's lock guards it.
+type record struct {
+	events []Event
+	calls  int
+	open   []int // where the calls of WriteV that have not returned began
+}
+
+// beginCall notes that WriteV is called, and returns the call's number.
+func (r *record) beginCall() int {
+	r.calls++
+	r.open = append(r.open, len(r.events))
+	return r.calls - 1
+}
+
+// endCall notes that the call that began at start returns.
+func (r *record) endCall(start int) {
+	if i := slices.Index(r.open, start); i >= 0 {
+		r.open = slices.Delete(r.open, i, i+1)
+	}
+}
+
+// covered returns what a flush that begins now covers.
+func (r *record) covered() int {
+	n := len(r.events)
+	for _, start := range r.open {
+		n = min(n, start)
+	}
+	return n
+}
