@@ -239,6 +239,7 @@ func (n *node) ReadDir(cookie int64, emit func(*vfs.DirEntry) bool) abi.Errno {
 	}
 	n.fs.tree.RLock()
 	defer n.fs.tree.RUnlock()
+	defer n.accessed()
 	cookie = max(cookie, 0)
 	d := n.dir
 	if d.gone {

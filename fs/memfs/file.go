@@ -17,7 +17,17 @@ func (n *node) Read(off int64, count int, d vfs.Dest) (int, abi.Errno) {
 	}
 	n.mu.RLock()
 	done, e := n.read(off, count, d)
-	stale := done > 0 && n.atimeStale()
+	n.mu.RUnlock()
+	if count > 0 { // at the end of the file, too, as Linux does
+		n.accessed()
+	}
+	return done, e
+}
+
+// accessed brings the access time up to date if it is stale. The caller does not hold mu.
+func (n *node) accessed() {
+	n.mu.RLock()
+	stale := n.atimeStale()
 	n.mu.RUnlock()
 	if stale {
 		now := n.fs.Now()
@@ -25,7 +35,6 @@ func (n *node) Read(off int64, count int, d vfs.Dest) (int, abi.Errno) {
 		n.atime = now
 		n.mu.Unlock()
 	}
-	return done, e
 }
 
 // atimeStale tells whether a read should set the access time: as mount(8)'s relatime, if the file

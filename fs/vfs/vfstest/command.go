@@ -67,7 +67,7 @@ func (r *run) command(a args) (abi.Errno, error) {
 	case "hold":
 		f, e := a.open(s, 2)
 		if e == 0 {
-			r.held[a.at(1)] = f
+			r.hold(a.at(1), f)
 		}
 		return e, nil
 	case "drop":

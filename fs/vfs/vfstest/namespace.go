@@ -32,6 +32,9 @@ func (s *nsSystem) Fork() System {
 	if f.c.Cwd != nil {
 		f.c.Cwd.Ref()
 	}
+	if f.c.Root != nil {
+		f.c.Root.Ref()
+	}
 	return &f
 }
 
@@ -39,6 +42,10 @@ func (s *nsSystem) Close() {
 	if s.c.Cwd != nil {
 		s.c.Cwd.Unref()
 		s.c.Cwd = nil
+	}
+	if s.c.Root != nil {
+		s.c.Root.Unref()
+		s.c.Root = nil
 	}
 }
 
@@ -64,6 +71,20 @@ func (s *nsSystem) Chdir(path string) abi.Errno {
 	s.c.Cwd = d
 	return 0
 }
+
+// Jail makes the directory at path the process's root and working directory, as chroot(2) and
+// chdir(2); what it was must not have been jailed before.
+func (s *nsSystem) Jail(path string) abi.Errno {
+	if e := s.Chdir(path); e != 0 {
+		return e
+	}
+	s.c.Root = s.c.Cwd
+	s.c.Root.Ref()
+	return 0
+}
+
+// StatFS tells about the file system at the root of the tree.
+func (s *nsSystem) StatFS(st *vfs.StatFS) abi.Errno { return s.ns.Mounts()[0].FS.StatFS(st) }
 
 func (s *nsSystem) Getcwd() (string, abi.Errno) {
 	if s.c.Cwd == nil {
@@ -292,6 +313,7 @@ func (f *nsFile) Allocate(mode uint32, off, n int64) abi.Errno {
 }
 
 func (f *nsFile) Sync() abi.Errno                  { return f.d.Node().Sync(false) }
+func (f *nsFile) Datasync() abi.Errno              { return f.d.Node().Sync(true) }
 func (f *nsFile) Stat(a *vfs.Attr) abi.Errno       { return f.d.Attr(a) }
 func (f *nsFile) SetAttr(s *vfs.SetAttr) abi.Errno { return f.d.SetAttr(&f.s.c, s) }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"pinhole/abi"
-	"pinhole/fs/memfs"
 	"pinhole/fs/vfs"
 )
 
@@ -102,30 +101,18 @@ func Cases() []Case {
 
 // differential compares the file system with memfs.
 func (o *Options) differential(t *testing.T, seed uint64, steps int) {
-	fs := o.New(t)
-	ns := vfs.NewNamespace(fs)
-	start := func() System {
-		s := NewSystem(ns)
-		if e := s.Rmdir("lost+found"); e != 0 && e != abi.ENOENT {
-			t.Fatalf("rmdir lost+found: %s", e.String())
-		}
-		return s
+	c := Comparison{
+		A: func() (Instance, error) {
+			return &mounted{fs: o.New(t), remount: func(fs vfs.FileSystem) (vfs.FileSystem, error) {
+				if o.Remount == nil {
+					return fs, nil
+				}
+				return o.Remount(t, fs), nil
+			}}, nil
+		},
+		B:         NewModel(nil),
+		Generator: NewTree(TreeOptions{Devices: true, Users: true, Remount: true}),
+		Every:     400,
 	}
-	model := vfs.NewNamespace(memfs.New(1 << 30))
-	var remount func() System
-	if o.Remount != nil {
-		remount = func() System {
-			// Names and nodes of the old mount are forgotten with its namespace.
-			ns.Forget()
-			fs = o.Remount(t, fs)
-			ns = vfs.NewNamespace(fs)
-			return start()
-		}
-	}
-	defer func() {
-		if e := ns.Close(); e != 0 {
-			t.Errorf("unmount: %s", e.String())
-		}
-	}()
-	Differential(t, Pair{start(), NewSystem(model)}, seed, steps, remount)
+	c.Run(t, seed, steps)
 }

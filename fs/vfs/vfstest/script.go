@@ -2,11 +2,13 @@ package vfstest
 
 import (
 	"embed"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"pinhole/abi"
 	"pinhole/fs/vfs"
@@ -45,6 +47,8 @@ import (
 //	ls P NAME...
 //	setxattr P NAME VALUE [create|replace] / getxattr P NAME VALUE / listxattr P NAME... / rmxattr P NAME
 //	sync / fsync H
+//
+// What [observers] lists tells what it finds behind the OK. {@SEED*N} is N bytes at random.
 type Script struct {
 	File string // and line of its title: "rename.txt:12"
 	Name string
@@ -92,7 +96,7 @@ func (s *Script) Needs() []string {
 
 // Run runs the script and returns the first thing that is not as it should be. It closes root.
 func (s *Script) Run(root System) error {
-	r := &run{sys: root, held: make(map[string]File)}
+	r := newRun(root)
 	defer r.close()
 	n := s.line
 	for line := range strings.Lines(s.Text) {
@@ -108,10 +112,18 @@ func (s *Script) Run(root System) error {
 	return nil
 }
 
+// run is a script, or a sequence, on its way in one system.
 type run struct {
 	sys  System
 	held map[string]File
+	// clock: the times that the system's clock gives are part of what is compared.
+	clock bool
+	// data and blocks are what the last "holes" has found.
+	data   []Range
+	blocks int64
 }
+
+func newRun(root System) *run { return &run{sys: root, held: make(map[string]File)} }
 
 func (r *run) close() {
 	for f := range maps.Values(r.held) {
@@ -136,7 +148,11 @@ func (r *run) line(line string) (err error) {
 			panic(p)
 		}
 	}()
-	e, err := r.command(split(text))
+	a := split(text)
+	if f := observers[a.at(0)]; f != nil {
+		return differ(observed(f(r, a)), expect)
+	}
+	e, err := r.command(a)
 	if err != nil {
 		return err
 	}
@@ -144,6 +160,19 @@ func (r *run) line(line string) (err error) {
 		return fmt.Errorf("got %s, want %s", e.String(), expect)
 	}
 	return nil
+}
+
+// result runs a line without an expectation and returns what it gives.
+func (r *run) result(text string) string {
+	a := split(text)
+	if f := observers[a.at(0)]; f != nil {
+		return observed(f(r, a))
+	}
+	e, err := r.command(a)
+	if err != nil {
+		return err.Error()
+	}
+	return e.String()
 }
 
 type badScript string
@@ -179,7 +208,27 @@ func expand(word string) string {
 	if !ok || err != nil {
 		panic(badScript("want {text*N}: " + word))
 	}
+	if seed, ok := strings.CutPrefix(text, "@"); ok {
+		v, err := strconv.ParseUint(seed, 10, 64)
+		if err != nil {
+			panic(badScript("want {@SEED*N}: " + word))
+		}
+		return before + noise(v, n) + expand(after)
+	}
 	return before + strings.Repeat(text, n) + expand(after)
+}
+
+// noise returns n bytes that depend on seed (xorshift64*).
+func noise(seed uint64, n int) string {
+	b := make([]byte, n+8)
+	x := seed*2685821657736338717 + 1
+	for i := 0; i < n; i += 8 {
+		x ^= x >> 12
+		x ^= x << 25
+		x ^= x >> 27
+		binary.LittleEndian.PutUint64(b[i:], x*2685821657736338717)
+	}
+	return unsafe.String(unsafe.SliceData(b), n)
 }
 
 // args are a command's words.
