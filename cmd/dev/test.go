@@ -13,7 +13,7 @@ import (
 )
 
 type testCmd struct {
-	Long     bool     `help:"Run the long forms of the tests, too."`
+	Long     bool     `help:"Run the long forms of the tests, too: an hour and more. The same as PINHOLE_LONG=1."`
 	NoBuild  bool     `help:"Test what is built already."`
 	Packages []string `arg:"" optional:"" help:"Packages to test; all when none is given."`
 }
@@ -30,14 +30,17 @@ func (c testCmd) Run(ctx context.Context, t *tree) error {
 		fmt.Printf("%v\n", checked)
 	}
 	// Tests of a folder of programs are longer than go's default of ten minutes allows for.
-	args := []string{"test", "-json", "-timeout", "20m"}
-	if !c.Long {
-		args = append(args, "-short")
+	args := []string{"test", "-json", "-timeout", "20m", "-short"}
+	if c.Long {
+		args = []string{"test", "-json", "-timeout", "3h"}
 	}
 	if len(c.Packages) == 0 {
 		c.Packages = []string{"./..."}
 	}
 	cmd := t.goCmd(ctx, append(args, c.Packages...)...)
+	if c.Long {
+		cmd.Env = append(cmd.Environ(), "PINHOLE_LONG=1")
+	}
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
