@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"math/bits"
+
 	"pinhole/abi"
 	"pinhole/fs/ext4/disk"
 )
@@ -61,9 +63,11 @@ func (fs *FS) bitmapSum(bm []byte, n uint32) uint32 {
 	return sum
 }
 
-// blockBitmap returns g's block bitmap, which stays in memory. The caller holds g.mu.
+// blockBitmap returns g's block bitmap, which stays in memory until g.mu is released, and most
+// likely longer. The caller holds g.mu.
 func (fs *FS) blockBitmap(g *group) (*buffer, error) {
 	if g.blocks != nil {
+		g.used = true
 		return g.blocks, nil
 	}
 	r := makeRole(roleBlockBitmap, g.nr)
@@ -73,6 +77,7 @@ func (fs *FS) blockBitmap(g *group) (*buffer, error) {
 			return nil, err
 		}
 		g.blocks = b
+		fs.bitmaps.pinned(fs, g)
 		return b, nil
 	}
 	// Never written: only the file system's own blocks are in use.
@@ -86,80 +91,82 @@ func (fs *FS) blockBitmap(g *group) (*buffer, error) {
 		return nil, fs.corruptGroup(g.nr, "descriptor has %d free blocks of an unused group, should be %d", g.desc.FreeBlocks, free)
 	}
 	g.blocks = b
+	fs.bitmaps.pinned(fs, g)
 	return b, nil
 }
 
-// goodRun is the length of a run that ends the search for a longer one after a few groups.
 const (
-	goodRun    = 16
-	fewGroups  = 4
+	// goodRun is the length of a run that is good enough to end a search that has met with
+	// groups in pieces.
+	goodRun = 16
+	// maxOneTake is the most that one call allocates, in blocks.
 	maxOneTake = 1 << 15
 )
 
-// allocRun takes up to want blocks in a row, as near behind goal as can be, and returns
-// the first and how many. ENOSPC if there is none.
-func (fs *FS) allocRun(h handle, goal uint64, want uint32) (uint64, uint32, error) {
-	want = min(want, maxOneTake)
+// taker does something with a run of g that has been found free. g.mu is held.
+type taker func(g *group, b *buffer, start, n uint32) error
+
+// findSpace looks for up to want blocks in a row, as near behind goal as can be, and has take do
+// with them what is to be done. It returns the first and how many there are. ENOSPC if there is
+// none.
+//
+// The group of the goal comes first, and after it the next group that has all that is wanted in a
+// row; if none has, half of that will do, and so on.
+func (fs *FS) findSpace(goal uint64, want uint32, take taker) (uint64, uint32, error) {
+	want = max(min(want, maxOneTake), 1)
 	if !fs.validBlocks(goal, 1) {
 		goal = fs.firstDataBlock
 	}
-	for try := 0; ; try++ {
-		if fs.freeBlocks.Load()-fs.busyBlocks.Load() <= 0 {
-			return 0, 0, abi.ENOSPC
+	if fs.freeBlocks.Load()-fs.busyBlocks.Load() <= 0 {
+		return 0, 0, abi.ENOSPC
+	}
+	home, off := fs.groupOf(goal)
+	g := &fs.groups[home]
+	start, n, err := fs.findInGroup(g, off, want, min(want, goodRun), true, take)
+	if err != nil || n > 0 {
+		return fs.groupStart(home) + uint64(start), n, err
+	}
+	for least, misses := uint32(1)<<(bits.Len32(want)-1), 0; least > 0; {
+		nr, ok := fs.space.findRun(home, least)
+		if !ok {
+			least /= 2
+			continue
 		}
-		first, off := fs.groupOf(goal)
-		var bestGroup, bestAt, bestLen uint32
-		for i := range fs.groupCount {
-			g := &fs.groups[(first+i)%fs.groupCount]
-			start, n, took, err := fs.allocInGroup(h, g, off, want, i == 0, false)
-			if err != nil {
-				return 0, 0, err
-			}
-			if took {
-				return fs.groupStart(g.nr) + uint64(start), n, nil
-			}
-			if n > bestLen {
-				bestGroup, bestAt, bestLen = g.nr, start, n
-			}
-			if i >= fewGroups && bestLen >= min(want, goodRun) {
-				break
-			}
+		start, n, err := fs.findInGroup(&fs.groups[nr], 0, want, least, false, take)
+		if err != nil || n > 0 {
+			return fs.groupStart(nr) + uint64(start), n, err
 		}
-		if bestLen == 0 {
-			return 0, 0, abi.ENOSPC
-		}
-		// No group has all that is wanted in a row: take the best that was seen, which
-		// somebody else may have taken meanwhile.
-		start, n, took, err := fs.allocInGroup(h, &fs.groups[bestGroup], bestAt, bestLen, true, true)
-		if err != nil || took {
-			return fs.groupStart(bestGroup) + uint64(start), n, err
-		}
-		if try > 100 {
-			return 0, 0, abi.ENOSPC
+		// What the group is in pieces of is known from now on. Where there are many like it, a
+		// shorter run is better than to read all their bitmaps.
+		if misses++; misses%4 == 0 && least > 1 {
+			least = max(least/4, 1)
 		}
 	}
+	return 0, 0, abi.ENOSPC
 }
 
-// allocInGroup looks in g for want blocks in a row, from off on if near is set, and takes
-// them; any takes fewer, too. If it takes nothing, it returns the longest run it saw.
-func (fs *FS) allocInGroup(h handle, g *group, off, want uint32, near, any bool) (start, n uint32, took bool, err error) {
+// findInGroup looks in g for want blocks in a row, and takes them, or else as many as there are if
+// they are at least least. near asks for those from off on first. n is 0 if nothing was taken.
+func (fs *FS) findInGroup(g *group, off, want, least uint32, near bool, take taker) (start, n uint32, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.desc.FreeBlocks == 0 {
-		return 0, 0, false, nil
+	if g.maxRun < least {
+		return 0, 0, nil
 	}
 	b, err := fs.blockBitmap(g)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, 0, err
 	}
 	end := fs.groupLen(g.nr)
-	if near && off < end {
+	if !near {
+		off = g.nextBlock
+	}
+	off = min(off, end)
+	if near {
 		// A file that goes on where it ended takes what there is.
-		if n = freeLen(b.data, g.busy, off, end, want); n > 0 {
-			return off, n, true, fs.take(h, g, b, off, n)
+		if n = freeLen(b.data, g.busy, off, end, want); n >= min(least, goodRun/2) {
+			return off, n, take(g, b, off, n)
 		}
-	} else {
-		off = min(g.nextBlock, end)
 	}
 	start, n = findRun(b.data, g.busy, off, end, want)
 	if n < want && off > 0 {
@@ -167,24 +174,112 @@ func (fs *FS) allocInGroup(h handle, g *group, off, want uint32, near, any bool)
 		if s, k := findRun(b.data, g.busy, 0, min(off+want, end), want); k > n {
 			start, n = s, k
 		}
+		if n < want {
+			fs.setMaxRun(g, n)
+		}
+	} else if n < want {
+		fs.setMaxRun(g, n)
 	}
-	if n < want && !any || n == 0 {
-		return start, n, false, nil
+	if n < least {
+		return 0, 0, nil
 	}
-	return start, n, true, fs.take(h, g, b, start, n)
+	return start, n, take(g, b, start, n)
+}
+
+// setMaxRun notes the length of g's longest run of blocks that are free and not busy, or an upper
+// bound. The caller holds g.mu.
+func (fs *FS) setMaxRun(g *group, n uint32) {
+	if n != g.maxRun {
+		g.maxRun = n
+		fs.space.setRun(g.nr, n)
+	}
+}
+
+// lostSpace brings g's longest run up to date after blocks were taken or made busy. The caller
+// holds g.mu.
+func (fs *FS) lostSpace(g *group) {
+	if free := g.desc.FreeBlocks - min(g.nBusy, g.desc.FreeBlocks); g.maxRun > free {
+		fs.setMaxRun(g, free)
+	}
+}
+
+// gotSpace brings g's longest run up to date after n blocks from off on have become available. The
+// caller holds g.mu.
+func (fs *FS) gotSpace(g *group, off, n uint32) {
+	free := g.desc.FreeBlocks - min(g.nBusy, g.desc.FreeBlocks)
+	if g.maxRun >= free {
+		return
+	}
+	if g.blocks == nil {
+		fs.setMaxRun(g, free)
+		return
+	}
+	end := fs.groupLen(g.nr)
+	run := freeBefore(g.blocks.data, g.busy, off) + freeLen(g.blocks.data, g.busy, off, end, end-off)
+	fs.setMaxRun(g, max(g.maxRun, run))
+}
+
+// allocRun takes up to want blocks in a row, as near behind goal as can be, and returns the first
+// and how many there are. ENOSPC if there is none. It changes a bitmap and a descriptor.
+func (fs *FS) allocRun(h handle, goal uint64, want uint32) (uint64, uint32, error) {
+	return fs.findSpace(goal, want, func(g *group, b *buffer, start, n uint32) error {
+		return fs.take(h, g, b, start, n)
+	})
+}
+
+// claimRun is allocRun in memory only: the blocks are busy and so nobody else's, but remain free on
+// the device until useClaim. Who does not want them any more calls dropClaim.
+func (fs *FS) claimRun(goal uint64, want uint32) (uint64, uint32, error) {
+	return fs.findSpace(goal, want, func(g *group, _ *buffer, start, n uint32) error {
+		fs.makeBusy(g, start, n)
+		g.nextBlock = start + n
+		return nil
+	})
+}
+
+// useClaim marks claimed blocks as used. They are all in one group, as claimRun gave them, or a
+// part of that.
+func (fs *FS) useClaim(h handle, start uint64, n uint32) error {
+	nr, off := fs.groupOf(start)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, err := fs.blockBitmap(g)
+	if err != nil {
+		return err
+	}
+	fs.clearBusy(g, off, n)
+	next := g.nextBlock
+	err = fs.take(h, g, b, off, n)
+	g.nextBlock = next
+	return err
+}
+
+// dropClaim makes claimed blocks available.
+func (fs *FS) dropClaim(start uint64, n uint32) {
+	nr, off := fs.groupOf(start)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	fs.unbusy(g, off, n)
+	g.mu.Unlock()
 }
 
 // take marks a run of g as used. The caller holds g.mu and has found it free.
 func (fs *FS) take(h handle, g *group, b *buffer, start, n uint32) error {
-	if n > g.desc.FreeBlocks || !setBits(b.data, start, n) {
-		return fs.corruptGroup(g.nr, "block bitmap and count of free blocks (%d) differ", g.desc.FreeBlocks)
+	if n > g.desc.FreeBlocks {
+		return fs.corruptGroup(g.nr, "block bitmap has more free blocks than the descriptor says (%d)", g.desc.FreeBlocks)
 	}
 	h.access(b)
 	h.group(g)
+	if !setBits(b.data, start, n) {
+		return fs.corruptGroup(g.nr, "blocks %d to %d of the group are allocated, but in use", start, start+n-1)
+	}
 	g.desc.FreeBlocks -= n
 	g.desc.Flags &^= disk.GroupBlockUninit
 	g.nextBlock = start + n
 	fs.freeBlocks.Add(-int64(n))
+	fs.flexOf(g.nr).freeBlocks.Add(-int64(n))
+	fs.lostSpace(g)
 	return nil
 }
 
@@ -222,15 +317,17 @@ func (fs *FS) freeInGroup(h handle, g *group, off, n uint32, used bool) error {
 	if err != nil {
 		return err
 	}
+	h.access(b)
+	h.group(g)
 	if !clearBits(b.data, off, n) {
 		return fs.corruptGroup(g.nr, "blocks %d to %d of the group are freed, but not in use", off, off+n-1)
 	}
-	h.access(b)
-	h.group(g)
 	g.desc.FreeBlocks += n
 	g.desc.Flags &^= disk.GroupBlockUninit
 	fs.freeBlocks.Add(int64(n))
+	fs.flexOf(g.nr).freeBlocks.Add(int64(n))
 	if !used {
+		fs.gotSpace(g, off, n)
 		return nil
 	}
 	fs.makeBusy(g, off, n)
@@ -247,5 +344,38 @@ func (fs *FS) reuse(freed []freedRun) {
 		g.mu.Lock()
 		fs.unbusy(g, r.start, r.n)
 		g.mu.Unlock()
+	}
+}
+
+// maxBusyMaps is how many groups keep the map of their busy blocks when none is busy any more.
+const maxBusyMaps = 64
+
+// makeBusy keeps n free blocks of g from being allocated. The caller holds g.mu.
+func (fs *FS) makeBusy(g *group, off, n uint32) {
+	if g.busy == nil {
+		g.busy = make([]uint64, fs.bs/8)
+		fs.busyMaps.Add(1)
+	}
+	eachWord(off, n, func(w int, mask uint64) { g.busy[w] |= mask })
+	g.nBusy += n
+	fs.busyBlocks.Add(int64(n))
+	fs.lostSpace(g)
+}
+
+// unbusy makes blocks of g that are free available. The caller holds g.mu.
+func (fs *FS) unbusy(g *group, off, n uint32) {
+	fs.clearBusy(g, off, n)
+	fs.gotSpace(g, off, n)
+}
+
+// clearBusy takes the mark of blocks of g away that are free, or will be used now. The caller
+// holds g.mu.
+func (fs *FS) clearBusy(g *group, off, n uint32) {
+	eachWord(off, n, func(w int, mask uint64) { g.busy[w] &^= mask })
+	g.nBusy -= n
+	fs.busyBlocks.Add(-int64(n))
+	if g.nBusy == 0 && fs.busyMaps.Load() > maxBusyMaps {
+		g.busy = nil
+		fs.busyMaps.Add(-1)
 	}
 }

@@ -84,6 +84,19 @@ func freeLen(bm []byte, busy []uint64, start, end, want uint32) uint32 {
 	return end - start
 }
 
+// freeBefore returns how many bits right before start are clear.
+func freeBefore(bm []byte, busy []uint64, start uint32) uint32 {
+	for i := start; i > 0; {
+		k := (i-1)%64 + 1 // bits of the word below i
+		v := usedWord(bm, busy, (i-1)/64) << (64 - k)
+		if v != 0 {
+			return start - i + uint32(bits.LeadingZeros64(v))
+		}
+		i -= k
+	}
+	return start
+}
+
 // findRun looks in [start, end) for want clear bits in a row, and settles for the longest
 // run if there are none; n is 0 if all bits are set.
 func findRun(bm []byte, busy []uint64, start, end, want uint32) (at, n uint32) {

@@ -42,6 +42,13 @@ func TestBitmap(t *testing.T) {
 		if a, k := findRun(bm, busy, start, end, want); k != n || n > 0 && a != at {
 			t.Fatalf("findRun(%d, %d, %d) = %d, %d; want %d, %d", start, end, want, a, k, at, n)
 		}
+		before := uint32(0)
+		for before < start && !used[start-before-1] {
+			before++
+		}
+		if got := freeBefore(bm, busy, start); got != before {
+			t.Fatalf("freeBefore(%d) = %d, want %d", start, got, before)
+		}
 		free := uint32(0)
 		for i := range end {
 			if !real[i] {

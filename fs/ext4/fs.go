@@ -58,6 +58,10 @@ type FS struct {
 	orphan *inode // head of the orphan list
 
 	groups     []group
+	flex       []flexGroup
+	space      freeSpace
+	bitmaps    bitmapCache
+	busyMaps   atomic.Int32 // groups with a map of busy blocks
 	zones      zones
 	freeBlocks atomic.Int64
 	busyBlocks atomic.Int64 // of freeBlocks, those that wait for a commit

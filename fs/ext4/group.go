@@ -3,6 +3,7 @@ package ext4
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"pinhole/fs/ext4/disk"
 )
@@ -13,17 +14,36 @@ type group struct {
 	mu         sync.Mutex
 	nr         uint32
 	desc       disk.Group
-	blocks     *buffer  // block bitmap, once used
-	inodes     *buffer  // inode bitmap, once used
-	busy       []uint64 // blocks that are free on disk but not to be used: freed by a transaction that is not yet committed. nil for none
+	blocks     *buffer  // block bitmap, while at hand: see bitmapCache
+	inodes     *buffer  // inode bitmap, likewise
+	used       bool     // one of them was used since bitmapCache looked
+	inRing     bool     // guarded by bitmapCache.mu, too
+	busy       []uint64 // blocks that are free on disk but not to be used: freed by a transaction that is not yet committed, or kept for somebody. May be nil if there are none
+	nBusy      uint32   // how many
+	maxRun     uint32   // no run of blocks that are free and not busy is longer
 	nextBlock  uint32   // where the last allocation ended
 	firstInode uint32   // no inode below is free
 	tx         *transaction
 }
 
+// flexGroup has the sums over the groups of a flex group: groups whose bitmaps and inode tables lie
+// together, and which are one to whoever looks for a place for a directory. Without the feature,
+// each group is one.
+type flexGroup struct {
+	freeBlocks atomic.Int64
+	freeInodes atomic.Int64
+	dirs       atomic.Int64
+}
+
+// flexOf returns the flex group of group nr.
+func (fs *FS) flexOf(nr uint32) *flexGroup { return &fs.flex[nr>>fs.flexLog] }
+
 // loadGroups reads the descriptor table, checks it, and builds the zones.
 func (fs *FS) loadGroups() error {
 	fs.groups = make([]group, fs.groupCount)
+	fs.flex = make([]flexGroup, (fs.groupCount-1)>>fs.flexLog+1)
+	fs.space.init(fs.groupCount)
+	fs.bitmaps.init(fs)
 	fs.zones = nil
 	var freeBlocks, freeInodes, dirs int64
 	fs.gdt = nil
@@ -49,6 +69,12 @@ func (fs *FS) loadGroups() error {
 		if err := fs.checkGroup(g, raw); err != nil {
 			return err
 		}
+		fs.setMaxRun(g, g.desc.FreeBlocks) // until somebody looks
+		fs.space.setInodes(nr, g.desc.FreeInodes > 0)
+		flex := fs.flexOf(nr)
+		flex.freeBlocks.Add(int64(g.desc.FreeBlocks))
+		flex.freeInodes.Add(int64(g.desc.FreeInodes))
+		flex.dirs.Add(int64(g.desc.UsedDirs))
 		freeBlocks += int64(g.desc.FreeBlocks)
 		freeInodes += int64(g.desc.FreeInodes)
 		dirs += int64(g.desc.UsedDirs)

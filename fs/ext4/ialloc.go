@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"math"
 	"math/rand/v2"
 
 	"pinhole/abi"
@@ -23,9 +24,11 @@ func checkInodeBitmap(fs *FS, b *buffer, r role, _ uint32) error {
 	return nil
 }
 
-// inodeBitmap returns g's inode bitmap, which stays in memory. The caller holds g.mu.
+// inodeBitmap returns g's inode bitmap, which stays in memory until g.mu is released, and most
+// likely longer. The caller holds g.mu.
 func (fs *FS) inodeBitmap(g *group) (*buffer, error) {
 	if g.inodes != nil {
+		g.used = true
 		return g.inodes, nil
 	}
 	r := makeRole(roleInodeBitmap, g.nr)
@@ -45,6 +48,7 @@ func (fs *FS) inodeBitmap(g *group) (*buffer, error) {
 		}
 	}
 	g.inodes = b
+	fs.bitmaps.pinned(fs, g)
 	return b, nil
 }
 
@@ -112,44 +116,72 @@ func (n *inode) initExtents() {
 	h.Encode(n.d.Block[:])
 }
 
-// groupForInode chooses the group that the search for a free inode starts in: the
-// parent's, so that what is used together lies together; but directories below the root
-// are spread over groups with room, so that each has some to grow.
+// groupForInode chooses the group that the search for a free inode starts in: the parent's for what
+// is not a directory, so that what is used together lies together. Directories are placed as Orlov
+// placed them for BSD: those at the top, which have little to do with each other, are spread over
+// the device, where there is room for them to grow; others go near their parent, unless it is
+// crowded there.
 func (fs *FS) groupForInode(parent *inode, isDir bool) uint32 {
 	home := (parent.ino - 1) / fs.inodesPerGroup
-	if !isDir || parent.ino != disk.RootInode || fs.groupCount < 2 {
+	if !isDir || fs.groupCount < 2 {
 		return home
 	}
-	avgInodes := uint32(fs.freeInodes.Load() / int64(fs.groupCount))
-	avgBlocks := uint32(fs.freeBlocks.Load() / int64(fs.groupCount))
-	best, bestDirs := home, ^uint32(0)
-	start := rand.Uint32N(fs.groupCount)
-	for i := range min(fs.groupCount, 64) {
-		g := &fs.groups[(start+i)%fs.groupCount]
-		g.mu.Lock()
-		d := g.desc
-		g.mu.Unlock()
-		if d.FreeInodes > 0 && d.FreeInodes >= avgInodes && d.FreeBlocks >= avgBlocks && d.UsedDirs < bestDirs {
-			best, bestDirs = g.nr, d.UsedDirs
+	flexes := uint32(len(fs.flex))
+	avgInodes := fs.freeInodes.Load() / int64(flexes)
+	avgBlocks := fs.freeBlocks.Load() / int64(flexes)
+	avgDirs := fs.dirCount.Load() / int64(flexes)
+	best := home >> fs.flexLog
+	if parent.ino == disk.RootInode || parent.d.Flags&disk.InodeTopDir != 0 {
+		// Of those with more room than most, the one with the fewest directories.
+		fewest := int64(math.MaxInt64)
+		start := rand.Uint32N(flexes)
+		for i := range min(flexes, maxFlexProbes) {
+			at := (start + i) % flexes
+			f := &fs.flex[at]
+			if free := f.freeInodes.Load(); free == 0 || free < avgInodes || f.freeBlocks.Load() < avgBlocks {
+				continue
+			}
+			if d := f.dirs.Load(); d < fewest {
+				best, fewest = at, d
+			}
+		}
+	} else {
+		// The nearest that is not crowded.
+		size := int64(1) << fs.flexLog
+		minInodes := max(avgInodes-int64(fs.inodesPerGroup)*size/4, 1)
+		minBlocks := avgBlocks - int64(fs.blocksPerGroup)*size/4
+		maxDirs := avgDirs + int64(fs.inodesPerGroup)*size/16
+		for i := range min(flexes, maxFlexProbes) {
+			at := (best + i) % flexes
+			f := &fs.flex[at]
+			if f.freeInodes.Load() >= minInodes && f.freeBlocks.Load() >= minBlocks && f.dirs.Load() <= maxDirs {
+				best = at
+				break
+			}
 		}
 	}
-	return best
+	if best == home>>fs.flexLog {
+		return home
+	}
+	return best << fs.flexLog
 }
+
+// maxFlexProbes bounds how many flex groups are looked at for a directory.
+const maxFlexProbes = 512
 
 // allocInode takes a free inode, from group first on. fresh says that its block of the
 // inode table was never used and holds nothing.
 func (fs *FS) allocInode(h handle, first uint32, isDir bool) (ino uint32, fresh bool, err error) {
-	if fs.freeInodes.Load() <= 0 {
-		return 0, false, abi.ENOSPC
-	}
-	for i := range fs.groupCount {
-		g := &fs.groups[(first+i)%fs.groupCount]
-		ino, fresh, err = fs.allocInodeIn(h, g, isDir)
+	for {
+		nr, ok := fs.space.findInodes(first)
+		if !ok {
+			return 0, false, abi.ENOSPC
+		}
+		ino, fresh, err = fs.allocInodeIn(h, &fs.groups[nr], isDir)
 		if ino != 0 || err != nil {
 			return ino, fresh, err
 		}
 	}
-	return 0, false, abi.ENOSPC
 }
 
 func (fs *FS) allocInodeIn(h handle, g *group, isDir bool) (ino uint32, fresh bool, err error) {
@@ -175,10 +207,15 @@ func (fs *FS) allocInodeIn(h handle, g *group, isDir bool) (ino uint32, fresh bo
 	setBit(b.data, i)
 	g.firstInode = i + 1
 	g.desc.FreeInodes--
+	fs.flexOf(g.nr).freeInodes.Add(-1)
+	if g.desc.FreeInodes == 0 {
+		fs.space.setInodes(g.nr, false)
+	}
 	g.desc.Flags &^= disk.GroupInodeUninit
 	if isDir {
 		g.desc.UsedDirs++
 		fs.dirCount.Add(1)
+		fs.flexOf(g.nr).dirs.Add(1)
 	}
 	if fs.hasGroupCsum {
 		used := fs.inodesPerGroup - g.desc.ItableUnused
@@ -209,10 +246,14 @@ func (fs *FS) releaseInode(h handle, ino uint32, isDir bool) error {
 	h.group(g)
 	clearBit(b.data, i)
 	g.firstInode = min(g.firstInode, i)
-	g.desc.FreeInodes++
+	if g.desc.FreeInodes++; g.desc.FreeInodes == 1 {
+		fs.space.setInodes(g.nr, true)
+	}
+	fs.flexOf(g.nr).freeInodes.Add(1)
 	if isDir && g.desc.UsedDirs > 0 {
 		g.desc.UsedDirs--
 		fs.dirCount.Add(-1)
+		fs.flexOf(g.nr).dirs.Add(-1)
 	}
 	fs.freeInodes.Add(1)
 	return nil

@@ -47,6 +47,7 @@ type geometry struct {
 	descSize       int
 	descPerBlock   uint32
 	groupCount     uint32
+	flexLog        uint // groups in a flex group: 1 << flexLog
 	overhead       uint64
 	fsid           uint64
 	csumSeed       uint32
@@ -173,6 +174,9 @@ func (fs *FS) loadSuperblock() error {
 	g.hasLargeDir = sb.HasIncompat(disk.IncompatLargeDir)
 	g.hasExtents = sb.HasIncompat(disk.IncompatExtents)
 	g.hasFlexBG = sb.HasIncompat(disk.IncompatFlexBG)
+	if g.hasFlexBG && sb.LogGroupsPerFlx < 31 {
+		g.flexLog = uint(sb.LogGroupsPerFlx)
+	}
 	g.hasExtraTime = g.inodeSize >= disk.GoodOldInodeSize+disk.ExtraIsize
 	g.hashVersion = disk.HashVersion(sb.DefHashVersion)
 	if g.hashVersion > disk.HashTEA {

@@ -59,7 +59,7 @@ func (w *windows) take(h handle, n *inode, goal uint64, k uint32) (uint64, uint3
 	if err != nil {
 		return 0, 0, err
 	}
-	fs.unbusy(g, off, k)
+	fs.clearBusy(g, off, k)
 	next := g.nextBlock
 	if err := fs.take(h, g, b, off, k); err != nil {
 		return 0, 0, err
@@ -139,21 +139,6 @@ func (w *windows) free(fs *FS, win window) {
 	g.mu.Lock()
 	fs.unbusy(g, off, win.n)
 	g.mu.Unlock()
-}
-
-// makeBusy keeps n free blocks of g from being allocated. The caller holds g.mu.
-func (fs *FS) makeBusy(g *group, off, n uint32) {
-	if g.busy == nil {
-		g.busy = make([]uint64, fs.bs/8)
-	}
-	eachWord(off, n, func(w int, mask uint64) { g.busy[w] |= mask })
-	fs.busyBlocks.Add(int64(n))
-}
-
-// unbusy makes blocks of g that are free available. The caller holds g.mu.
-func (fs *FS) unbusy(g *group, off, n uint32) {
-	eachWord(off, n, func(w int, mask uint64) { g.busy[w] &^= mask })
-	fs.busyBlocks.Add(-int64(n))
 }
 
 // freeBusy makes all free blocks available: those that were freed lately, by a commit, and

@@ -1,21 +1,31 @@
 package disk
 
-// Bits of Inode.Flags.
+// Bits of Inode.Flags. Those up to InodeNoAtime, and DirSync to TopDir, ProjInh and Casefold can be
+// set by users (chattr(1)).
 const (
-	InodeSync      = 0x8
-	InodeImmutable = 0x10
-	InodeAppend    = 0x20
-	InodeNoDump    = 0x40
-	InodeNoAtime   = 0x80
-	InodeEncrypt   = 0x800
-	InodeIndex     = 0x1000 // directory has a hash tree
-	InodeHugeFile  = 0x40000
-	InodeExtents   = 0x80000
-	InodeVerity    = 0x100000
-	InodeEAInode   = 0x200000
-	InodeInline    = 0x10000000
-	InodeCasefold  = 0x40000000
-	InodeProjInh   = 0x20000000
+	InodeSecRm       = 0x1
+	InodeUnRm        = 0x2
+	InodeCompr       = 0x4
+	InodeSync        = 0x8
+	InodeImmutable   = 0x10
+	InodeAppend      = 0x20
+	InodeNoDump      = 0x40
+	InodeNoAtime     = 0x80
+	InodeNoCompr     = 0x400
+	InodeEncrypt     = 0x800
+	InodeIndex       = 0x1000 // directory has a hash tree
+	InodeJournalData = 0x4000
+	InodeNoTail      = 0x8000
+	InodeDirSync     = 0x10000
+	InodeTopDir      = 0x20000
+	InodeHugeFile    = 0x40000
+	InodeExtents     = 0x80000
+	InodeVerity      = 0x100000
+	InodeEAInode     = 0x200000
+	InodeDAX         = 0x2000000
+	InodeInline      = 0x10000000
+	InodeProjInh     = 0x20000000
+	InodeCasefold    = 0x40000000
 )
 
 // Sizes and places in an inode, in bytes.
