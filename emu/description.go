@@ -39,6 +39,9 @@ type description struct {
 	mu  sync.Mutex // guards pos, and is held for as long as a read or write at it takes
 	pos int64
 
+	errMu sync.Mutex // guards seen
+	seen  uint32     // errors of writing behind that were told: see vfs.ErrorSampler
+
 	flocked atomic.Bool // flock(2) or an open file description lock was used on it
 	// F_SETOWN and F_SETSIG are remembered, but SIGIO is never sent.
 	owner, sig atomic.Int32

@@ -13,7 +13,13 @@ type listing struct {
 	done  int      // bytes written
 	next  int64    // cookie behind the last record
 	errno abi.Errno
+
+	fault abi.Addr // not 0: memory there stopped it, and may be had: see guestDest.held
 }
+
+// maxDirTries is how often one getdents64 goes on after memory that was not there. A guest that gets less
+// asks again.
+const maxDirTries = 1024
 
 // dirRead is getdents64(2).
 func (t *Task) dirRead(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
@@ -37,6 +43,10 @@ func (t *Task) dirRead(fd int32, buf abi.Addr, n uint64) (uint64, abi.Errno) {
 		t.emit = t.emitEntry
 	}
 	errno = t.kernel.ns.ReadDir(d.dentry, d.pos, t.emit)
+	for l, tries := &t.list, 0; l.fault != 0 && tries < maxDirTries && t.kernel.mend(l.fault, true); tries++ {
+		l.fault, l.errno = 0, 0
+		errno = t.kernel.ns.ReadDir(d.dentry, l.next, t.emit)
+	}
 	d.pos = t.list.next
 	if t.list.done > 0 {
 		return uint64(t.list.done), 0
@@ -59,8 +69,8 @@ func (t *Task) emitEntry(e *vfs.DirEntry) bool {
 		return false
 	}
 	n := abi.PutDirent(t.record[:], e.Ino, e.Cookie, e.Type, e.Name)
-	if guest.CopyOut(l.addr, t.record[:n]) < n {
-		l.errno = abi.EFAULT
+	if done, _ := guest.HeldCopyOut(l.addr, t.record[:n]); done < n {
+		l.errno, l.fault = abi.EFAULT, l.addr+abi.Addr(done)
 		return false
 	}
 	l.addr += abi.Addr(n)

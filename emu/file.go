@@ -180,7 +180,7 @@ func (t *Task) writeSource(d *description, n uint64, off int64, flags uint32, sr
 	done, end, errno := d.file.write(t, d, off, int(n), src)
 	if done > 0 && (status|syncFlags(flags))&abi.O_DSYNC != 0 && d.kind() == abi.S_IFREG {
 		dataOnly := (status|syncFlags(flags))&abi.O_SYNC != abi.O_SYNC
-		if e := d.node.Sync(dataOnly); e != 0 {
+		if e := d.sync(dataOnly); e != 0 {
 			return 0, end, e
 		}
 	}

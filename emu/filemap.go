@@ -8,11 +8,20 @@ import (
 // mappedFile is the file behind a mapping, and behind what becomes of the mapping when it is cut.
 type mappedFile struct {
 	kernel   *Kernel
-	dentry   *vfs.Dentry // a reference, for the name
-	node     vfs.Node    // a reference, so that its blocks stay its own
+	space    *space
+	desc     *description // what was mapped, a reference; nil: a program's file
+	dentry   *vfs.Dentry  // a reference, for the name
+	node     vfs.Node     // a reference, so that its blocks stay its own
+	ino      uint64
+	onImage  bool        // the file system may take content away: see Kernel.Revoke
 	writable bool        // a shared mapping may be made writable
 	shared   *sharedFile // of a shared mapping
 	refs     int         // mappings, and calls that use it; guarded by space.mu
+
+	// base is where the file's first byte would be, once placed says that it is known; moved tells that
+	// parts of the mapping have gone to other places since. Guarded by space.mu.
+	base          int64
+	placed, moved bool
 }
 
 // mappable returns the file that fd is open on, to be mapped with prot, with one reference. Errors
@@ -22,77 +31,103 @@ func (t *Task) mappable(fd int32, prot uint8, shared bool) (*mappedFile, abi.Err
 	if errno != 0 {
 		return nil, errno
 	}
-	defer d.unref()
 	writable := d.mode&modeWrite != 0
 	switch {
-	case d.mode&modeRead == 0:
-		return nil, abi.EACCES
-	case shared && prot&abi.PROT_WRITE != 0 && !writable:
-		return nil, abi.EACCES
+	case d.mode&modeRead == 0, shared && prot&abi.PROT_WRITE != 0 && !writable:
+		errno = abi.EACCES
 	case d.kind() != abi.S_IFREG:
-		return nil, abi.ENODEV
+		errno = abi.ENODEV
 	}
-	f := t.kernel.mapped(d.dentry)
+	if errno != 0 {
+		d.unref()
+		return nil, errno
+	}
+	f := t.proc.mem.newMappedFile(d.dentry)
+	f.desc = d // a mapping keeps a file open, as far as locks and errors go
 	f.writable = writable
 	if shared {
 		f.shared = t.kernel.shares.get(f.node, t.kernel)
-		if writable {
+		if writable && f.shared.frames == nil {
 			f.shared.toRAM()
 		}
 	}
 	return f, 0
 }
 
-// mapped returns a mappedFile of the file at d.
-func (k *Kernel) mapped(d *vfs.Dentry) *mappedFile {
-	f := &mappedFile{kernel: k, dentry: d, node: d.Node(), refs: 1}
+// newMappedFile returns a mappedFile of the file at d.
+func (s *space) newMappedFile(d *vfs.Dentry) *mappedFile {
+	f := &mappedFile{kernel: s.k, space: s, dentry: d, node: d.Node(), refs: 1}
 	d.Ref()
 	f.node.Ref()
+	f.ino = f.node.Ino()
+	if f.onImage = isOnImage(f.node); f.onImage {
+		s.k.images.add(f)
+	}
 	return f
+}
+
+// isOnImage tells whether mappings of node may show the image or the cache of its file system.
+func isOnImage(node vfs.Node) bool {
+	if _, ok := node.(vfs.FrameMapper); ok {
+		return true
+	}
+	_, ok := node.(vfs.Mapper)
+	return ok
 }
 
 // release lets go of the file once nothing maps it. No lock is held, since this may write.
 func (f *mappedFile) release() {
+	if f.onImage {
+		f.kernel.images.remove(f)
+	}
 	if f.shared != nil {
 		f.kernel.shares.put(f.shared)
 	}
 	f.node.Unref()
 	f.dentry.Unref()
+	if f.desc != nil {
+		f.desc.unref()
+	}
 }
 
 // fileView is what of a file's content is to be shown in a mapping: found out before the space is
 // locked, since a file system may call Kernel.Revoke, which locks it, with its own locks held.
 type fileView struct {
 	off     int64 // in the file, of a whole number of pages
-	size    int64 // of the file at the time, in whole pages
 	parts   []viewPart
-	revokes uint64 // Kernel.revokes at the time
+	counter revokeCounter
+	revokes uint64 // counter at the time
 }
 
-// viewPart is a run of pages of a fileView with one backing. What no part covers is a hole.
+// viewPart is a run of pages of a fileView with one backing. What no part covers does not exist.
 type viewPart struct {
-	off, n int64 // in the file
-	back   Backing
-	at     int64 // in the image or the RAM
-	copied bool  // the pages of the RAM are this view's own
+	off, n    int64 // in the file
+	back      Backing
+	at        int64 // in the image or the RAM
+	copied    bool  // the pages of the RAM are this view's own
+	unclaimed bool  // not to be stored to: see vmaUnclaimed
 }
 
-// view finds out how to show n bytes of f from off.
-func (f *mappedFile) view(off int64, n uint64) (*fileView, abi.Errno) {
-	w := &fileView{off: off, revokes: f.kernel.revokes.Load()}
+// view finds out how to show n bytes of f from off; with write set, so that they can be stored to
+// by a shared mapping. What the view has may end early.
+func (f *mappedFile) view(off int64, n uint64, write bool) (*fileView, abi.Errno) {
+	w := &fileView{off: off, counter: f.kernel.images.counter(f.ino)}
+	w.revokes = w.counter.Load()
 	var a vfs.Attr
 	if errno := f.node.Attr(&a); errno != 0 {
 		return nil, errno
 	}
-	w.size = pageUp(a.Size)
-	if off >= w.size {
+	size := pageUp(a.Size)
+	if off >= size {
 		return w, 0
 	}
-	n = min(n, uint64(w.size-off))
-	if f.shared == nil {
+	n = min(n, uint64(size-off))
+	switch {
+	case f.shared != nil && f.shared.frames != nil:
+		return w, f.shared.fromFrames(w, f, int64(n), write)
+	case f.shared == nil:
 		f.kernel.beforeRead(f.node, off, int(n))
-	}
-	if f.shared != nil && f.shared.inRAM() {
+	case f.shared.inRAM():
 		return w, f.shared.view(w, off, int64(n))
 	}
 	if errno := w.fromImage(f.node, off, int64(n)); errno != abi.EOPNOTSUPP {
@@ -155,6 +190,16 @@ func (f *mappedFile) copied(w *fileView, off, n int64) abi.Errno {
 	return 0
 }
 
+// covers tells whether the view has the page at off.
+func (w *fileView) covers(off int64) bool {
+	for i := range w.parts {
+		if p := &w.parts[i]; p.off <= off && off < p.off+p.n {
+			return true
+		}
+	}
+	return false
+}
+
 // drop gives back what the view holds and no mapping has taken over.
 func (w *fileView) drop(k *Kernel) {
 	for _, p := range w.parts {
@@ -165,9 +210,9 @@ func (w *fileView) drop(k *Kernel) {
 	w.parts = nil
 }
 
-// stale tells whether blocks were taken away from files since the view was made: it must be made
-// again. The space that it goes to is locked: who takes blocks away from now on finds the mapping.
-func (w *fileView) stale(k *Kernel) bool { return w.revokes != k.revokes.Load() }
+// stale tells whether content was taken away from the file since the view was made: it must be made
+// again. The space that it goes to is locked: who takes content away from now on finds the mapping.
+func (w *fileView) stale() bool { return w.revokes != w.counter.Load() }
 
 // mapFile maps n bytes of f at a, with the content of view w, which it takes over. What of
 // the file does not exist is mapped as well, and raises SIGBUS. Locked.
@@ -179,6 +224,9 @@ func (s *space) mapFile(a abi.Addr, n uint64, prot uint8, f *mappedFile, w *file
 	case prot&abi.PROT_WRITE != 0:
 		v.flags |= vmaWritten
 	}
+	base := int64(a) - w.off
+	f.moved = f.moved || f.placed && f.base != base
+	f.base, f.placed = base, true
 	// Everything is mapped as what lies behind the file's end first: it takes away what was there,
 	// and stays where there is no content.
 	f.refs++
@@ -194,7 +242,7 @@ func (s *space) mapFile(a abi.Addr, n uint64, prot uint8, f *mappedFile, w *file
 	return 0
 }
 
-// show puts the content of view w into v, a mapping or part of one that shows none. Locked.
+// show puts the content of view w into v, a mapping or part of one. Locked.
 func (s *space) show(v vma, w *fileView) abi.Errno {
 	end := v.fileOff + int64(v.len())
 	for i := range w.parts {
@@ -207,6 +255,10 @@ func (s *space) show(v vma, w *fileView) abi.Errno {
 		p.end = v.start + abi.Addr(hi-v.fileOff)
 		p.advance(v.start + abi.Addr(lo-v.fileOff))
 		p.back, p.off, p.origin = part.back, part.at+(lo-part.off), 0
+		p.flags &^= vmaUnclaimed
+		if part.unclaimed {
+			p.flags |= vmaUnclaimed
+		}
 		extra := uint64(0)
 		if part.copied && p.charge() == 0 {
 			p.flags |= vmaWritten // cannot be had again by mapping it anew
@@ -227,38 +279,6 @@ func (s *space) show(v vma, w *fileView) abi.Errno {
 	}
 	w.drop(s.k)
 	return 0
-}
-
-// refill looks again at the file behind the mapping at a, where it showed nothing: the file may
-// have grown since. It tells whether there is something to see now.
-func (s *space) refill(a abi.Addr) bool {
-	a = pageDown(a)
-	s.lock()
-	v := s.set.find(a)
-	if v == nil || v.file == nil || v.back != BackNone {
-		s.unlock()
-		return v != nil && v.file != nil
-	}
-	f, off := v.file, v.fileOff+int64(a-v.start)
-	f.refs++
-	s.unlock()
-
-	w, errno := f.view(off, pageSize)
-	s.lock()
-	defer s.unlock()
-	defer s.letGo(f)
-	if errno != 0 {
-		return false
-	}
-	v = s.set.find(a)
-	if v == nil || v.file != f || v.back != BackNone || v.fileOff+int64(a-v.start) != off || w.stale(s.k) || len(w.parts) == 0 {
-		w.drop(s.k)
-		return v != nil && len(w.parts) != 0
-	}
-	p := *v
-	p.advance(a)
-	p.end = a + pageSize
-	return s.show(p, w) == 0
 }
 
 // readInto fills p with the file's content from off; what lies behind its end is left alone.
@@ -292,51 +312,4 @@ func (s *space) recopy(w vma) abi.Errno {
 	s.exchange(w)
 	s.k.ram.release(old)
 	return 0
-}
-
-// Revoke takes away what mappings show of the pages [off, off+n) of the file with number ino on the
-// image, before their blocks are given to something else. Accesses raise SIGBUS, unless the file has
-// content there again. It is safe to call with locks of the file system held.
-func (k *Kernel) Revoke(ino uint64, off, n int64, why vfs.RevokeReason) {
-	k.revokes.Add(1)
-	for _, p := range k.processes() {
-		p.mem.hide(pageUp(off), off+n, func(v *vma) bool { return v.back == BackImage && v.file.node.Ino() == ino })
-	}
-}
-
-// hide takes away what is shown of the pages of a file in [lo, hi), by those mappings of which
-// shows it holds. What is still there comes back by the fault of the next access.
-func (s *space) hide(lo, hi int64, shows func(*vma) bool) {
-	s.lock()
-	defer s.unlock()
-	for _, w := range s.shown(lo, hi, shows) {
-		w.back, w.off, w.origin = BackNone, 0, 0
-		if s.host(&w, false) != 0 {
-			panic("emu: the host refuses to take a mapping away") // better than to show another file's content
-		}
-		s.exchange(w)
-	}
-}
-
-// shown returns the parts of mappings of files that lie in [lo, hi) of their file and for which
-// which holds. Locked.
-func (s *space) shown(lo, hi int64, which func(*vma) bool) []vma {
-	var found []vma
-	for p := s.set.seek(0); ; p = s.set.next(p) {
-		v := s.set.at(p)
-		if v == nil {
-			return found
-		}
-		if v.file == nil || v.fileOff >= hi || v.fileOff+int64(v.len()) <= lo || !which(v) {
-			continue
-		}
-		w := *v
-		if hi-w.fileOff < int64(w.len()) {
-			w.end = w.start + abi.Addr(pageUp(hi)-w.fileOff)
-		}
-		if lo > w.fileOff {
-			w.advance(w.start + abi.Addr(lo-w.fileOff))
-		}
-		found = append(found, w)
-	}
 }

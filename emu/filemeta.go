@@ -105,7 +105,7 @@ func (t *Task) sync(fd int32, dataOnly bool) (uint64, abi.Errno) {
 	if k := d.kind(); k != abi.S_IFREG && k != abi.S_IFDIR {
 		return 0, abi.EINVAL
 	}
-	return 0, d.node.Sync(dataOnly)
+	return 0, d.sync(dataOnly)
 }
 
 // fileSyncfs is syncfs(2).
@@ -135,7 +135,7 @@ func (t *Task) fileSyncRange(fd int32, off, n int64, flags uint32) (uint64, abi.
 	if k := d.kind(); k != abi.S_IFREG && k != abi.S_IFDIR {
 		return 0, abi.ESPIPE
 	}
-	return 0, d.node.Sync(true)
+	return 0, d.sync(true)
 }
 
 // fileAdvise is posix_fadvise(2): the advice is checked and not needed.

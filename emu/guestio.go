@@ -45,6 +45,10 @@ type guestDest struct {
 	addr abi.Addr
 	left uint64      // room at addr
 	rest []abi.Iovec // what follows
+
+	// held says that locks of a file are held while Put is called. Memory that is not there at the
+	// moment but could be had, by way of a file perhaps, then only makes it stop.
+	held, stopped bool
 }
 
 // Put implements vfs.Dest: EFAULT where the guest's memory ends, EIO where p's does.
@@ -58,7 +62,15 @@ func (g *guestDest) Put(p []byte) (int, abi.Errno) {
 			g.addr, g.left, g.rest = g.rest[0].Base, g.rest[0].Len, g.rest[1:]
 			continue
 		}
-		n, stopped := guest.TryCopyOut(g.addr, p[done:done+int(min(uint64(len(p)-done), g.left))])
+		b := p[done : done+int(min(uint64(len(p)-done), g.left))]
+		n, stopped := guest.HeldCopyOut(g.addr, b)
+		if stopped == guest.Guest {
+			if g.held {
+				g.stopped = true
+			} else {
+				n, stopped = guest.TryCopyOut(g.addr, b)
+			}
+		}
 		g.addr += abi.Addr(n)
 		g.left -= uint64(n)
 		done += n
@@ -74,6 +86,8 @@ type guestSource struct {
 	addr abi.Addr
 	left uint64
 	rest []abi.Iovec
+
+	held, stopped bool // as of guestDest
 }
 
 // Get implements vfs.Source: EFAULT where the guest's memory ends, EIO where p's does.
@@ -87,7 +101,15 @@ func (g *guestSource) Get(p []byte) (int, abi.Errno) {
 			g.addr, g.left, g.rest = g.rest[0].Base, g.rest[0].Len, g.rest[1:]
 			continue
 		}
-		n, stopped := guest.TryCopyIn(p[done:done+int(min(uint64(len(p)-done), g.left))], g.addr)
+		b := p[done : done+int(min(uint64(len(p)-done), g.left))]
+		n, stopped := guest.HeldCopyIn(b, g.addr)
+		if stopped == guest.Guest {
+			if g.held {
+				g.stopped = true
+			} else {
+				n, stopped = guest.TryCopyIn(b, g.addr)
+			}
+		}
 		g.addr += abi.Addr(n)
 		g.left -= uint64(n)
 		done += n

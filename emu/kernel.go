@@ -67,10 +67,10 @@ type Kernel struct {
 	// if Config.Attended.
 	keepalive *time.Timer
 
-	commit  commitment
-	ram     *ramPool
-	shares  shares
-	revokes atomic.Uint64 // calls of Revoke so far
+	commit commitment
+	ram    *ramPool
+	shares shares
+	images images
 
 	mu         sync.Mutex
 	procs      map[int32]*Process

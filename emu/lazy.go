@@ -40,7 +40,7 @@ func (s *space) openStack(v *vma, lo, hi abi.Addr) abi.Errno {
 		return abi.ENOMEM
 	}
 	at := hi - windowSize
-	if i := s.findWindow(at); i >= 0 && guest.Zero(at, windowSize) == windowSize {
+	if i := s.findWindow(at); i >= 0 && guest.HeldZero(at, windowSize) == windowSize {
 		s.windows = append(s.windows[:i], s.windows[i+1:]...)
 	} else {
 		s.dropWindows(at, hi)
@@ -127,21 +127,4 @@ func (s *space) give(a abi.Addr) bool {
 	}
 	s.exchange(w)
 	return true
-}
-
-// mend gives memory to the page at a if there is some to be had that the host does not show yet:
-// of a lazy mapping, or of a file that has grown since it was mapped. It tells whether there was.
-func (k *Kernel) mend(a abi.Addr) bool {
-	for _, p := range k.processes() {
-		s := p.mem
-		s.lock()
-		v := s.set.find(a)
-		given := v != nil && s.give(a)
-		refill := v != nil && !given && v.file != nil && v.back == BackNone
-		s.unlock()
-		if v != nil {
-			return given || refill && s.refill(a)
-		}
-	}
-	return false
 }

@@ -157,7 +157,7 @@ func (s *space) loadImage(prog *program, at abi.Addr) (bias uint64, err error) {
 
 // look finds out where the content of the program's segments is, before the space is locked.
 func (p *program) look(s *space) error {
-	p.file = s.k.mapped(p.dentry)
+	p.file = s.newMappedFile(p.dentry)
 	p.views = make([]*fileView, len(p.image.segments))
 	for i := range p.views {
 		g := &p.image.segments[i]
@@ -165,7 +165,7 @@ func (p *program) look(s *space) error {
 			continue
 		}
 		off := pageDown(g.off)
-		w, errno := p.file.view(off, uint64(pageUp(g.off+int64(g.filesz))-off))
+		w, errno := p.file.view(off, uint64(pageUp(g.off+int64(g.filesz))-off), false)
 		if errno != 0 {
 			p.forget(s)
 			return fmt.Errorf("%w: segment at %#x: %w", ErrNotExecutable, g.vaddr, errno)
@@ -197,12 +197,16 @@ func (s *space) loadSegment(g *elfSegment, bias uint64, f *mappedFile, w *fileVi
 		fileEnd = lo
 	}
 	if w != nil {
+		if w.stale() {
+			w.drop(s.k)
+			return abi.ETXTBSY // who executes it writes to it
+		}
 		if errno := s.mapFile(lo, uint64(pageUp(fileEnd)-lo), g.prot, f, w); errno != 0 {
 			return errno
 		}
 	}
 	if tail := uint64(pageUp(fileEnd) - fileEnd); g.memsz > g.filesz && tail > 0 && g.prot&abi.PROT_WRITE != 0 {
-		if guest.Zero(fileEnd, tail) < tail {
+		if guest.HeldZero(fileEnd, tail) < tail {
 			return abi.EFAULT
 		}
 	}

@@ -147,9 +147,9 @@ func (t *Task) openDentry(dentry *vfs.Dentry, flags uint32) (*description, abi.E
 	}
 	switch node.Mode() & abi.S_IFMT {
 	case abi.S_IFREG:
-		return t.kernel.newDescription(dentry, regularFile{}, access|modeSeek, status)
+		return t.kernel.newContent(dentry, regularFile{}, access|modeSeek, status)
 	case abi.S_IFDIR:
-		return t.kernel.newDescription(dentry, directory{}, access|modeSeek, status)
+		return t.kernel.newContent(dentry, directory{}, access|modeSeek, status)
 	case abi.S_IFIFO:
 		return t.openFIFO(dentry, access, status)
 	case abi.S_IFCHR:

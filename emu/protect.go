@@ -140,7 +140,7 @@ func (s *space) releaseAll(exts []ramExtent) {
 func copyPages(dst []byte, src abi.Addr) {
 	var page [pageSize]byte
 	for off := 0; off < len(dst); off += pageSize {
-		n := guest.CopyIn(page[:], src+abi.Addr(off))
+		n, _ := guest.HeldCopyIn(page[:], src+abi.Addr(off))
 		if n > 0 && page != ([pageSize]byte{}) {
 			copy(dst[off:off+n], page[:n])
 		}

@@ -15,11 +15,20 @@ func (regularFile) read(t *Task, d *description, off int64, n int, dst vfs.Dest)
 	if t.kernel.shares.n.Load() != 0 {
 		t.kernel.beforeRead(d.node, off, n)
 	}
-	return d.node.Read(off, n, dst)
+	t.dst.held = true
+	done, errno := d.node.Read(off, n, dst)
+	if t.dst.stopped {
+		return t.resumeRead(d, off, done, n)
+	}
+	return done, errno
 }
 
 func (regularFile) write(t *Task, d *description, off int64, n int, src vfs.Source) (int, int64, abi.Errno) {
+	t.src.held = true
 	done, end, errno := d.node.Write(off, n, src)
+	if t.src.stopped {
+		done, end, errno = t.resumeWrite(d, off, end, done, n)
+	}
 	if t.kernel.shares.n.Load() != 0 {
 		t.kernel.afterWrite(d.node, end, done)
 	}

@@ -52,7 +52,7 @@ func (s *space) growth(addr abi.Addr, old, new uint64) (*growth, abi.Errno) {
 	off := v.fileOff + int64(addr-v.start) + int64(old)
 	s.unlock()
 	var errno abi.Errno
-	if g.view, errno = g.file.view(off, new-old); errno != 0 {
+	if g.view, errno = g.file.view(off, new-old, false); errno != 0 {
 		g.drop(s)
 		return nil, errno
 	}
@@ -85,7 +85,7 @@ func (s *space) extend(f vma, end, at abi.Addr, n uint64, g *growth) abi.Errno {
 	if f.file == nil {
 		return s.mapAnon(at, n, f.prot, f.flags&vmaShared, false)
 	}
-	if g.file != f.file || g.view.off != f.fileOff+int64(end-f.start) || g.view.stale(s.k) {
+	if g.file != f.file || g.view.off != f.fileOff+int64(end-f.start) || g.view.stale() {
 		return abi.EAGAIN // another thread has changed it since
 	}
 	return s.mapFile(at, n, f.prot, f.file, g.view)
@@ -115,6 +115,7 @@ func (s *space) moveTo(lo, hi, to abi.Addr) abi.Errno {
 		nw.flags &^= vmaWindow
 		if nw.file != nil {
 			nw.file.refs++
+			nw.file.moved = true
 		}
 		if errno := s.replace(nw, false); errno != 0 {
 			drop(&nw)
@@ -173,7 +174,7 @@ func (s *space) copyContent(w *vma, from abi.Addr) abi.Errno {
 	buf := make([]byte, copyChunk)
 	for off := uint64(0); off < w.len(); off += copyChunk {
 		b := buf[:min(copyChunk, w.len()-off)]
-		n := guest.CopyIn(b, from+abi.Addr(off))
+		n, _ := guest.HeldCopyIn(b, from+abi.Addr(off))
 		b = b[:n]
 		if w.back == BackAnon && allZero(b) {
 			continue
@@ -185,7 +186,7 @@ func (s *space) copyContent(w *vma, from abi.Addr) abi.Errno {
 				return errno
 			}
 		}
-		if guest.CopyOut(at, b) < len(b) {
+		if n, _ := guest.HeldCopyOut(at, b); n < len(b) {
 			return abi.ENOMEM
 		}
 	}

@@ -11,25 +11,28 @@ import (
 )
 
 // A shared mapping of a file shows what reads of the file show, and stores to it are what reads
-// and other mappings see. As long as nobody may write through a mapping, pages of the image serve
-// for it. Once somebody may, the file's mapped pages get copies in the RAM, which all mappings
-// show from then on; reads and writes of the file go by way of keeping the two alike: see
+// and other mappings see. Where the file system can show its cache (vfs.FrameMapper), mappings,
+// reads and writes meet there. Elsewhere pages of the image serve as long as nobody may write
+// through a mapping; once somebody may, the file's mapped pages get copies in the RAM, which all
+// mappings show from then on; reads and writes of the file go by way of keeping the two alike: see
 // beforeRead and afterWrite.
 
 // shares are the files with shared mappings.
 type shares struct {
-	n     atomic.Int32 // len(files), readable without the lock
+	n     atomic.Int32 // files without frames, readable without the lock
 	mu    sync.Mutex
 	files map[vfs.Node]*sharedFile
 }
 
 // sharedFile is a file with shared mappings.
 //
-// Lock order: shares.mu, mu, then the locks of the node. No space is locked with mu held.
+// Lock order: shares.mu, mu, then the locks of the node; or mu, shares.mu without more in it. No space
+// is locked with mu held.
 type sharedFile struct {
-	k     *Kernel
-	node  vfs.Node // held by the mappings
-	users int      // mappedFiles; guarded by shares.mu
+	k      *Kernel
+	node   vfs.Node        // held by the mappings
+	frames vfs.FrameMapper // the node, if it can; then mu only makes its calls one after the other
+	users  int             // mappedFiles; guarded by shares.mu
 
 	mu    sync.Mutex
 	ram   bool // pages have copies
@@ -54,44 +57,68 @@ func (s *shares) get(node vfs.Node, k *Kernel) *sharedFile {
 			s.files = make(map[vfs.Node]*sharedFile)
 		}
 		f = &sharedFile{k: k, node: node}
+		if f.frames, _ = node.(vfs.FrameMapper); f.frames == nil {
+			s.n.Add(1)
+		}
 		s.files[node] = f
-		s.n.Add(1)
 	}
 	f.users++
 	return f
 }
 
-// put takes back get. The last one writes what is left to be written. The node is still held.
+// put takes back get. The last one writes what is left to be written, or leaves it to the file system.
+// The node is still held.
 func (s *shares) put(f *sharedFile) {
 	s.mu.Lock()
 	f.users--
 	last := f.users == 0
-	if last {
-		delete(s.files, f.node)
-		s.n.Add(-1)
-	}
 	s.mu.Unlock()
 	if !last {
 		return
 	}
-	f.sync(0, 1<<62)
+	if f.frames == nil {
+		f.sync(0, 1<<62)
+	}
+	// Nobody may map the file anew by another sharedFile before this one is done with it.
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, p := range f.pages {
-		f.k.ram.release(ramExtent{p.at, pageSize})
-		f.k.commit.give(pageSize)
+	s.mu.Lock()
+	if f.users > 0 || s.files[f.node] != f {
+		s.mu.Unlock()
+		return // somebody maps it again, or has been here already
 	}
-	f.pages = nil
+	if f.frames == nil {
+		delete(s.files, f.node)
+		s.n.Add(-1)
+	}
+	s.mu.Unlock()
+	if f.frames == nil {
+		for _, p := range f.pages {
+			f.k.ram.release(ramExtent{p.at, pageSize})
+			f.k.commit.give(pageSize)
+		}
+		f.pages = nil
+		return
+	}
+	f.frames.UnmapFrames(0, 1<<62)
+	s.mu.Lock()
+	if f.users == 0 {
+		delete(s.files, f.node)
+	}
+	s.mu.Unlock()
 }
 
-// find returns the shared file of node, or nil.
+// find returns the shared file of node if it has copies, or may come to have some; else nil.
 func (s *shares) find(node vfs.Node) *sharedFile {
 	if s.n.Load() == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.files[node]
+	if f := s.files[node]; f != nil && f.frames == nil {
+		return f
+	}
+	return nil
 }
 
 // inRAM tells whether the file's mapped pages have copies.
@@ -110,6 +137,51 @@ func (f *sharedFile) toRAM() {
 	if !was {
 		f.k.reshow(f, 0, 1<<62)
 	}
+}
+
+// maxParts bounds the pieces of a view of frames; the rest of a mapping is shown as it is accessed.
+const maxParts = 256
+
+// fromFrames fills w with where the file system has n bytes from off: see vfs.FrameMapper.
+// What shows the same pages from the image has to ask again if they can be stored to from now on.
+func (f *sharedFile) fromFrames(w *fileView, m *mappedFile, n int64, write bool) abi.Errno {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	off := w.off
+	if write {
+		defer func() {
+			if len(w.parts) > 0 && f.k.images.claimed(m, w.off, off) {
+				w.revokes++ // its own
+			}
+		}()
+	}
+	for end := off + n; off < end && len(w.parts) < maxParts; {
+		list, errno := f.frames.MapFrames(off, end-off, write)
+		if errno != 0 {
+			if len(w.parts) > 0 {
+				return 0
+			}
+			return errno
+		}
+		if len(list) == 0 {
+			return 0
+		}
+		for _, e := range list {
+			p := viewPart{off: e.Off, n: e.Len, back: BackAnon, unclaimed: !write}
+			switch {
+			case e.RAM >= 0:
+				p.back, p.at = BackRAM, e.RAM
+			case e.Home >= 0:
+				p.back, p.at = BackImage, e.Home
+			}
+			if p.off != off || p.n <= 0 || (p.n|p.at)%pageSize != 0 || write && p.back != BackRAM {
+				return abi.EIO // it breaks its contract
+			}
+			w.parts = append(w.parts, p)
+			off += p.n
+		}
+	}
+	return 0
 }
 
 // page returns the content of a copy.
@@ -292,8 +364,10 @@ func (k *Kernel) truncated() {
 	s.mu.Lock()
 	files := make([]*sharedFile, 0, len(s.files))
 	for _, f := range s.files {
-		f.users++
-		files = append(files, f)
+		if f.frames == nil {
+			f.users++
+			files = append(files, f)
+		}
 	}
 	s.mu.Unlock()
 	for _, f := range files {
@@ -301,7 +375,7 @@ func (k *Kernel) truncated() {
 		if f.node.Attr(&a) == 0 {
 			f.refresh(a.Size, 1<<62)
 			for _, p := range k.processes() {
-				p.mem.hide(pageUp(a.Size), 1<<62, func(v *vma) bool { return v.file.shared == f && v.back != BackNone })
+				p.mem.hideShared(f, pageUp(a.Size))
 			}
 		}
 		s.put(f)
@@ -316,15 +390,38 @@ func (k *Kernel) reshow(f *sharedFile, lo, hi int64) {
 	}
 }
 
+// hideShared takes away what is shown of f's bytes from lo on.
+func (s *space) hideShared(f *sharedFile, lo int64) {
+	s.lock()
+	defer s.unlock()
+	for _, m := range s.sharing(f) {
+		s.take(s.shown(m, lo, 1<<62, func(v *vma) bool { return v.back != BackNone }))
+	}
+}
+
+// sharing returns the mappedFiles of f. Locked.
+func (s *space) sharing(f *sharedFile) []*mappedFile {
+	var list []*mappedFile
+	for p := s.set.seek(0); s.set.at(p) != nil; p = s.set.next(p) {
+		if m := s.set.at(p).file; m != nil && m.shared == f && !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 func (s *space) reshow(f *sharedFile, lo, hi int64) {
 	s.lock()
-	found := s.shown(lo, hi, func(v *vma) bool { return v.file.shared == f && v.back != BackRAM })
+	var found []vma
+	for _, m := range s.sharing(f) {
+		found = append(found, s.shown(m, lo, hi, func(v *vma) bool { return v.back != BackRAM })...)
+	}
 	for i := range found {
 		found[i].file.refs++
 	}
 	s.unlock()
 	for _, v := range found {
-		w, errno := v.file.view(v.fileOff, v.len())
+		w, errno := v.file.view(v.fileOff, v.len(), false)
 		s.lock()
 		// Unless it was unmapped or remapped meanwhile; what cannot be shown now is looked for by
 		// the fault of its next access.
@@ -334,7 +431,7 @@ func (s *space) reshow(f *sharedFile, lo, hi int64) {
 			none.advance(v.start)
 			none.end = v.end
 			none.back, none.off, none.origin = BackNone, 0, 0
-			if errno != 0 || w.stale(s.k) {
+			if errno != 0 || w.stale() {
 				if s.host(&none, false) == 0 {
 					s.exchange(none)
 				}
@@ -375,10 +472,7 @@ func (s *space) sync(lo, hi abi.Addr, wait bool) abi.Errno {
 	s.unlock()
 	var first abi.Errno
 	for _, v := range found {
-		errno := v.file.shared.sync(v.fileOff, v.fileOff+int64(v.len()))
-		if errno == 0 && wait {
-			errno = v.file.node.Sync(true)
-		}
+		errno := v.file.sync(v.fileOff, v.fileOff+int64(v.len()), wait)
 		if first == 0 {
 			first = errno
 		}
@@ -390,4 +484,20 @@ func (s *space) sync(lo, hi abi.Addr, wait bool) abi.Errno {
 		return abi.ENOMEM
 	}
 	return first
+}
+
+// sync is sync for the bytes [lo, hi) of one file.
+func (f *mappedFile) sync(lo, hi int64, wait bool) abi.Errno {
+	if f.shared.frames == nil {
+		if errno := f.shared.sync(lo, hi); errno != 0 {
+			return errno
+		}
+	}
+	if !wait {
+		return 0
+	}
+	if f.desc != nil {
+		return f.desc.sync(true)
+	}
+	return f.node.Sync(true)
 }

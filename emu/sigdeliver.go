@@ -146,10 +146,8 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 	s.lock()
 	v := s.set.find(info.Addr)
 	var prot uint8
-	var back Backing
-	var lazy bool
 	if v != nil {
-		prot, back, lazy = v.prot, v.back, v.flags&vmaLazy != 0
+		prot = v.prot
 	}
 	s.unlock()
 	if v == nil {
@@ -169,17 +167,12 @@ func (t *Task) segv(info *abi.Siginfo) bool {
 		info.Code = abi.SEGV_ACCERR
 		return true
 	}
-	switch {
-	case lazy:
-		if t.kernel.mend(info.Addr) {
-			return false
-		}
-	case back == BackNone:
-		if !s.refill(info.Addr) {
-			info.Signo, info.Code = abi.SIGBUS, abi.BUS_ADRERR
-			return true
-		}
+	switch s.supply(info.Addr, need == abi.PROT_WRITE) {
+	case given:
 		return false
+	case lost:
+		info.Signo, info.Code = abi.SIGBUS, abi.BUS_ADRERR
+		return true
 	}
 	// The access is allowed: another thread has changed the mapping since. If it fails again,
 	// there is more to it.

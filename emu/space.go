@@ -115,6 +115,9 @@ func (s *space) room(n int) bool {
 // host makes the host show v. A piece of empty space onto empty space needs no call.
 func (s *space) host(v *vma, populate bool) abi.Errno {
 	prot := uint32(v.prot)
+	if v.flags&vmaUnclaimed != 0 {
+		prot &^= abi.PROT_WRITE
+	}
 	switch {
 	case v.back == BackNone && s.set.empty(v.start, v.end) && s.reserves(v):
 		return 0

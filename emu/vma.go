@@ -33,13 +33,14 @@ type vma struct {
 type vmaFlags uint8
 
 const (
-	vmaShared   vmaFlags = 1 << iota // MAP_SHARED
-	vmaWritten                       // private pages that may differ from a fresh mapping of the same backing
-	vmaStack                         // the first thread's stack, for what procfs shows
-	vmaHeap                          // below the break
-	vmaLazy                          // has no memory yet: see lazy.go
-	vmaWindow                        // the top of a thread's stack: likewise
-	vmaBorrowed                      // pages of the RAM that another mapping owns; only while one is being moved
+	vmaShared    vmaFlags = 1 << iota // MAP_SHARED
+	vmaWritten                        // private pages that may differ from a fresh mapping of the same backing
+	vmaStack                          // the first thread's stack, for what procfs shows
+	vmaHeap                           // below the break
+	vmaLazy                           // has no memory yet: see lazy.go
+	vmaWindow                         // the top of a thread's stack: likewise
+	vmaBorrowed                       // pages of the RAM that another mapping owns; only while one is being moved
+	vmaUnclaimed                      // of a shared mapping: shown without the right to store, whatever prot says, until the file is asked
 )
 
 // sharesFile tells whether v shows pages that belong to the file and not to the mapping. Shared

@@ -32,13 +32,31 @@ func SetArea(lo, hi, lowLo, lowHi abi.Addr) {
 }
 
 // mend is set by SetMend.
-var mend func(a abi.Addr) bool
+var mend func(a abi.Addr, write bool) bool
 
-// SetMend sets what is asked about an address of a guest that a copy cannot access: true says that
-// it has been given memory since, so that the copy is to try again. Call it before the first copy.
-func SetMend(f func(a abi.Addr) bool) { mend = f }
+// SetMend sets what is asked about an address of a guest that a copy cannot read or write: true says
+// that it can by now, so that the copy is to try again. What is asked may take locks of the kernel and
+// of file systems; copies that are made with such locks held are those whose name begins with Held,
+// which do not ask. Call it before the first copy.
+func SetMend(f func(a abi.Addr, write bool) bool) { mend = f }
 
-func mended(a abi.Addr) bool { return mend != nil && mend(a) }
+// maxMends is how often an access is tried again at one place. A page may be taken away again
+// before it is reached; but one that the host itself cannot read never will be.
+const maxMends = 16
+
+// mender asks about addresses during one copy.
+type mender struct {
+	at    abi.Addr
+	tries int
+}
+
+func (m *mender) mended(a abi.Addr, write bool) bool {
+	if a != m.at {
+		m.at, m.tries = a, 0
+	}
+	m.tries++
+	return mend != nil && m.tries <= maxMends && mend(a, write)
+}
 
 // within returns how many of the n bytes at a lie before the end of the range that a is in; 0
 // if a is no guest address.
@@ -73,17 +91,33 @@ func CopyOut(dst abi.Addr, src []byte) int {
 
 // TryCopyIn is CopyIn that also says whose memory stopped it.
 func TryCopyIn(dst []byte, src abi.Addr) (n int, stopped Side) {
+	if n, stopped = HeldCopyIn(dst, src); stopped == Guest {
+		n, stopped = mendIn(dst, src, n)
+	}
+	return n, stopped
+}
+
+// mendIn goes on with a copy that the guest's memory has stopped at n.
+func mendIn(dst []byte, src abi.Addr, n int) (int, Side) {
+	for m := (mender{}); m.mended(src+abi.Addr(n), false); {
+		k, stopped := HeldCopyIn(dst[n:], src+abi.Addr(n))
+		if n += k; stopped != Guest {
+			return n, stopped
+		}
+	}
+	return n, Guest
+}
+
+// HeldCopyIn is TryCopyIn for callers that hold locks: it stops where the guest's memory is not
+// there at the moment, also if it could be had.
+func HeldCopyIn(dst []byte, src abi.Addr) (n int, stopped Side) {
 	m := int(within(src, uint64(len(dst))))
 	for n < m {
 		c := min(m-n, chunk)
 		left, fault := pieceIn(unsafe.Pointer(&dst[n]), uintptr(src)+uintptr(n), uintptr(c))
 		n += c - int(left)
 		if left != 0 {
-			s := side(fault, dst)
-			if s == Guest && mended(src+abi.Addr(n)) {
-				continue
-			}
-			return n, s
+			return n, side(fault, dst)
 		}
 	}
 	if n < len(dst) {
@@ -95,17 +129,32 @@ func TryCopyIn(dst []byte, src abi.Addr) (n int, stopped Side) {
 // TryCopyOut is CopyOut that also says whose memory stopped it: with src a piece of the mapped
 // image, the kernel's side may.
 func TryCopyOut(dst abi.Addr, src []byte) (n int, stopped Side) {
+	if n, stopped = HeldCopyOut(dst, src); stopped == Guest {
+		n, stopped = mendOut(dst, src, n)
+	}
+	return n, stopped
+}
+
+// mendOut goes on with a copy that the guest's memory has stopped at n.
+func mendOut(dst abi.Addr, src []byte, n int) (int, Side) {
+	for m := (mender{}); m.mended(dst+abi.Addr(n), true); {
+		k, stopped := HeldCopyOut(dst+abi.Addr(n), src[n:])
+		if n += k; stopped != Guest {
+			return n, stopped
+		}
+	}
+	return n, Guest
+}
+
+// HeldCopyOut is TryCopyOut for callers that hold locks: see HeldCopyIn.
+func HeldCopyOut(dst abi.Addr, src []byte) (n int, stopped Side) {
 	m := int(within(dst, uint64(len(src))))
 	for n < m {
 		c := min(m-n, chunk)
 		left, fault := pieceOut(uintptr(dst)+uintptr(n), unsafe.Pointer(&src[n]), uintptr(c))
 		n += c - int(left)
 		if left != 0 {
-			s := side(fault, src)
-			if s == Guest && mended(dst+abi.Addr(n)) {
-				continue
-			}
-			return n, s
+			return n, side(fault, src)
 		}
 	}
 	if n < len(src) {
@@ -140,12 +189,22 @@ func side(fault uintptr, mine []byte) Side {
 
 // Zero writes n zero bytes to a guest's memory and returns how many arrived.
 func Zero(dst abi.Addr, n uint64) (done uint64) {
+	for m := (mender{}); ; {
+		done += HeldZero(dst+abi.Addr(done), n-done)
+		if done == n || !m.mended(dst+abi.Addr(done), true) {
+			return done
+		}
+	}
+}
+
+// HeldZero is Zero for callers that hold locks: see HeldCopyIn.
+func HeldZero(dst abi.Addr, n uint64) (done uint64) {
 	m := within(dst, n)
 	for done < m {
 		c := min(m-done, chunk)
 		left := pieceZero(uintptr(dst)+uintptr(done), uintptr(c))
 		done += c - uint64(left)
-		if left != 0 && !mended(dst+abi.Addr(done)) {
+		if left != 0 {
 			break
 		}
 	}
@@ -168,7 +227,7 @@ func CopyString(dst []byte, src abi.Addr) (n int, ok bool) {
 		return n, false
 	}
 	left, nul := copyString(unsafe.Pointer(&dst[0]), uintptr(src), uintptr(m))
-	for nul == 0 && left != 0 && mended(src+abi.Addr(m)-abi.Addr(left)) {
+	for p := (mender{}); nul == 0 && left != 0 && p.mended(src+abi.Addr(m)-abi.Addr(left), false); {
 		left, nul = copyString(unsafe.Pointer(&dst[0]), uintptr(src), uintptr(m))
 	}
 	return m - int(left), nul == 1 && left != 0
@@ -180,7 +239,7 @@ func Load32(a abi.Addr) (v uint32, ok bool) {
 		return 0, false
 	}
 	left, w := load32(uintptr(a), 0, 0)
-	if left != 0 && mended(a) {
+	for m := (mender{}); left != 0 && m.mended(a, false); {
 		left, w = load32(uintptr(a), 0, 0)
 	}
 	return uint32(w), left == 0
@@ -192,7 +251,7 @@ func Load64(a abi.Addr) (v uint64, ok bool) {
 		return 0, false
 	}
 	left, w := load64(uintptr(a), 0, 0)
-	if left != 0 && mended(a) {
+	for m := (mender{}); left != 0 && m.mended(a, false); {
 		left, w = load64(uintptr(a), 0, 0)
 	}
 	return uint64(w), left == 0
@@ -204,7 +263,7 @@ func Store32(a abi.Addr, v uint32) (ok bool) {
 		return false
 	}
 	left, _ := store32(uintptr(a), uintptr(v), 0)
-	if left != 0 && mended(a) {
+	for m := (mender{}); left != 0 && m.mended(a, true); {
 		left, _ = store32(uintptr(a), uintptr(v), 0)
 	}
 	return left == 0
@@ -216,7 +275,7 @@ func Store64(a abi.Addr, v uint64) (ok bool) {
 		return false
 	}
 	left, _ := store64(uintptr(a), uintptr(v), 0)
-	if left != 0 && mended(a) {
+	for m := (mender{}); left != 0 && m.mended(a, true); {
 		left, _ = store64(uintptr(a), uintptr(v), 0)
 	}
 	return left == 0
@@ -230,7 +289,7 @@ func CompareAndSwap32(a abi.Addr, old, new uint32) (prev uint32, ok bool) {
 		return 0, false
 	}
 	left, w := cas32(uintptr(a), uintptr(old), uintptr(new))
-	if left != 0 && mended(a) {
+	for m := (mender{}); left != 0 && m.mended(a, true); {
 		left, w = cas32(uintptr(a), uintptr(old), uintptr(new))
 	}
 	return uint32(w), left == 0

@@ -59,16 +59,21 @@ type Frame struct {
 //
 // A file system calls with locks of its own held, the inode's among them; the kernel calls
 // nothing of the file system from inside. A reply of MapFrames or MapExtents that is not yet
-// shown when the call comes is thrown away by the kernel.
+// shown when the call comes is thrown away by the kernel. The range is taken in whole pages that
+// contain a byte of it. There is no need to call for pages that MapFrames pins for write: the kernel
+// sees to it that nobody goes on showing them from the device.
 type RevokeReason uint8
 
 const (
 	// RevokeFreed: the pages' blocks or frames are about to be given up, since the file was
-	// truncated there, a hole was punched, or the blocks moved. It concerns private mappings, too:
-	// what they have not copied is taken away. Access behind the end of the file is SIGBUS then.
+	// truncated there, a hole was punched, or the blocks moved; holes that lie behind a new end of
+	// the file included. It concerns private mappings, too, with what was stored to them: so the
+	// range begins at the first block that goes, not in the one before. Access behind the end of
+	// the file is SIGBUS then.
 	RevokeFreed RevokeReason = iota
-	// RevokeChanged: a Write put pages into frames that shared mappings may show from the device,
-	// or the cache wants pinned frames back. It concerns shared mappings only. For the latter the
-	// file system looks at the content again after the call: until then it may have changed.
+	// RevokeChanged: a Write put pages into frames, or filled holes, that mappings may show from the
+	// device; or the cache wants pinned frames back. It concerns shared mappings, and private ones
+	// that cannot have been stored to. For the latter the file system looks at the content again after
+	// the call: until then it may have changed.
 	RevokeChanged
 )

@@ -1,0 +1,192 @@
+package emu
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"pinhole/abi"
+	"pinhole/fs/vfs"
+)
+
+// images are the mapped files of the image's file system, by inode number: what Kernel.Revoke has to
+// look at.
+type images struct {
+	mu    sync.Mutex
+	files map[uint64][]*mappedFile
+	// counters has the number of revocations so far, by a hash of the inode's number.
+	counters [64]atomic.Uint64
+}
+
+// revokeCounter counts the revocations of a file, and of some others.
+type revokeCounter = *atomic.Uint64
+
+func (m *images) counter(ino uint64) revokeCounter { return &m.counters[ino%uint64(len(m.counters))] }
+
+func (m *images) add(f *mappedFile) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files == nil {
+		m.files = make(map[uint64][]*mappedFile)
+	}
+	m.files[f.ino] = append(m.files[f.ino], f)
+}
+
+func (m *images) remove(f *mappedFile) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.files[f.ino]
+	i := slices.Index(list, f)
+	if len(list) == 1 {
+		delete(m.files, f.ino)
+		return
+	}
+	m.files[f.ino] = slices.Concat(list[:i], list[i+1:]) // a new one: Revoke may be reading the old
+}
+
+// of returns the mapped files with number ino.
+func (m *images) of(ino uint64) []*mappedFile {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.files[ino]
+	return list[:len(list):len(list)]
+}
+
+// Revoke takes away what mappings show of the bytes [off, off+n) of the file with number ino on the
+// image: see vfs.RevokeReason. It is safe to call with locks of the file system held, since it calls
+// nothing of it; a mapping that is being made meanwhile looks again.
+func (k *Kernel) Revoke(ino uint64, off, n int64, why vfs.RevokeReason) {
+	k.images.counter(ino).Add(1)
+	hi := int64(1) << 62
+	if n < hi-off {
+		hi = pageUp(off + n)
+	}
+	for _, f := range k.images.of(ino) {
+		f.space.hide(f, pageDown(off), hi, why)
+	}
+}
+
+// claimed takes the bytes [lo, hi) of a file away from those who show them from the image, since they
+// are about to be stored to in the frames by way of the mapping m. False: there is nobody else. Views
+// that are made meanwhile become stale. The file's sharedFile.mu is held.
+func (i *images) claimed(m *mappedFile, lo, hi int64) bool {
+	list := i.of(m.ino)
+	if len(list) == 1 {
+		return false // m itself
+	}
+	i.counter(m.ino).Add(1)
+	for _, f := range list {
+		if f.shared == nil || f == m && !f.moved {
+			continue
+		}
+		s := f.space
+		s.lock()
+		s.take(s.shown(f, lo, hi, func(v *vma) bool { return v.back == BackImage || v.back == BackAnon }))
+		s.unlock()
+	}
+	return true
+}
+
+// hide takes away what is shown of f's bytes [lo, hi). What is still there comes back by the fault of
+// the next access.
+func (s *space) hide(f *mappedFile, lo, hi int64, why vfs.RevokeReason) {
+	s.lock()
+	defer s.unlock()
+	s.take(s.shown(f, lo, hi, func(v *vma) bool { return v.showsFile(why) }))
+}
+
+// take makes the pieces of mappings in list show nothing. Locked.
+func (s *space) take(list []vma) {
+	for _, w := range list {
+		w.back, w.off, w.origin = BackNone, 0, 0
+		w.flags &^= vmaUnclaimed
+		if s.host(&w, false) != 0 {
+			panic("emu: the host refuses to take a mapping away") // better than to show another file's content
+		}
+		s.exchange(w)
+	}
+}
+
+// showsFile tells whether v shows what the file system takes away for that reason. Pages of private
+// mappings that may have been stored to cannot be told from those that were not: they go with the
+// blocks, and stay as they are when content merely changes.
+func (v *vma) showsFile(why vfs.RevokeReason) bool {
+	switch {
+	case v.back == BackNone:
+		return false
+	case v.sharesFile():
+		return true
+	case v.back == BackRAM:
+		return false // a copy of its own
+	case v.flags&vmaWritten == 0:
+		return true
+	}
+	return v.back == BackImage && why == vfs.RevokeFreed
+}
+
+// shown returns the parts of mappings of f that lie in [lo, hi) of the file and for which which
+// holds. Locked.
+func (s *space) shown(f *mappedFile, lo, hi int64, which func(*vma) bool) []vma {
+	p := vmaPos{}
+	if !f.moved {
+		p = s.set.seek(abi.Addr(max(f.base+lo, 0)))
+	}
+	var found []vma
+	for v := s.set.at(p); v != nil; v = s.set.at(p) {
+		p = s.set.next(p)
+		if !f.moved && int64(v.start)-f.base >= hi {
+			break
+		}
+		if v.file != f || v.fileOff >= hi || v.fileOff+int64(v.len()) <= lo || !which(v) {
+			continue
+		}
+		w := *v
+		if hi-w.fileOff < int64(w.len()) {
+			w.end = w.start + abi.Addr(pageUp(hi)-w.fileOff)
+		}
+		if lo > w.fileOff {
+			w.advance(w.start + abi.Addr(lo-w.fileOff))
+		}
+		found = append(found, w)
+	}
+	return found
+}
+
+// fold takes away all that mappings show of frames: the host has few mappings left. It all comes back by
+// the faults of the next accesses. Locked.
+func (s *space) fold() {
+	var run []vma // pieces of one mapping in a row
+	flush := func() {
+		if len(run) == 0 {
+			return
+		}
+		all := run[0]
+		all.end = run[len(run)-1].end
+		all.back = BackNone
+		if s.host(&all, false) == 0 {
+			for _, w := range run {
+				w.back, w.off, w.origin = BackNone, 0, 0
+				w.flags &^= vmaUnclaimed
+				s.exchange(w)
+			}
+		}
+		run = run[:0]
+	}
+	var pieces []vma
+	for p := s.set.seek(0); ; p = s.set.next(p) {
+		v := s.set.at(p)
+		if v == nil {
+			break
+		}
+		if v.sharesFile() && v.file.shared.frames != nil && v.back != BackNone {
+			pieces = append(pieces, *v)
+		}
+	}
+	for _, w := range pieces {
+		if n := len(run); n > 0 && (run[n-1].end != w.start || run[n-1].file != w.file) {
+			flush()
+		}
+		run = append(run, w)
+	}
+	flush()
+}

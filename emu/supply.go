@@ -1,0 +1,118 @@
+package emu
+
+import "pinhole/abi"
+
+// What a mapping shows is in part found only when it is accessed: memory of a lazy mapping, content
+// of a file that has grown, was written or whose page had to make room, and the right to store to a
+// page of a file.
+
+// supplied is what came of an access that the host did not allow.
+type supplied uint8
+
+const (
+	absent  supplied = iota // nothing is mapped, or not for such an access: SIGSEGV, EFAULT
+	lost                    // the file has nothing there, or no room, or cannot be read: SIGBUS, EFAULT
+	present                 // it is allowed: somebody else has seen to it since
+	given                   // it is allowed now, or will be tried again
+)
+
+const (
+	// around is how much of a file one fault shows at once, where it costs nothing besides.
+	around = 64 * pageSize
+	// ahead is how much one store claims if the page before it was claimed, too.
+	ahead = 16 * pageSize
+)
+
+// lacks tells whether an access has to ask the file behind v first.
+func (v *vma) lacks(write bool) bool {
+	return v.file != nil && (v.back == BackNone || write && v.flags&vmaUnclaimed != 0)
+}
+
+// supply sees to an access to a that the host has refused.
+func (s *space) supply(a abi.Addr, write bool) supplied {
+	a = pageDown(a)
+	s.lock()
+	v := s.set.find(a)
+	switch {
+	case v == nil || v.prot == 0 || write && v.prot&abi.PROT_WRITE == 0:
+		s.unlock()
+		return absent
+	case v.flags&vmaLazy != 0:
+		ok := s.give(a)
+		s.unlock()
+		if !ok {
+			return absent
+		}
+		return given
+	case !v.lacks(write):
+		s.unlock()
+		return present
+	}
+	f, delta := v.file, v.fileOff-int64(v.start)
+	lo, hi := s.batch(v, a, write)
+	f.refs++
+	s.unlock()
+
+	w, errno := f.view(int64(lo)+delta, uint64(hi-lo), write)
+	if errno != 0 && hi-lo > pageSize {
+		lo, hi = a, a+pageSize
+		w, errno = f.view(int64(lo)+delta, uint64(hi-lo), write)
+	}
+	s.lock()
+	defer s.unlock()
+	defer s.letGo(f)
+	if errno != 0 {
+		return lost
+	}
+	if !s.room(len(w.parts) + 3) {
+		s.fold()
+	}
+	v = s.set.find(a)
+	switch {
+	case v == nil || v.file != f || v.fileOff-int64(v.start) != delta || !v.lacks(write) || w.stale():
+		w.drop(s.k)
+		return given // try again, and see what it is now
+	case !w.covers(int64(a) + delta):
+		w.drop(s.k)
+		return lost
+	}
+	p := *v
+	p.end = min(hi, v.end)
+	p.advance(max(lo, v.start))
+	if s.show(p, w) != 0 {
+		return lost
+	}
+	return given
+}
+
+// batch returns what is to be asked of the file behind v for an access to a. Locked.
+func (s *space) batch(v *vma, a abi.Addr, write bool) (lo, hi abi.Addr) {
+	off := v.fileOff + int64(a-v.start)
+	switch {
+	case !v.file.onImage:
+		return a, a + pageSize // has to be copied
+	case write && v.flags&vmaShared != 0:
+		// Each page that is claimed costs a frame: only he who goes through the file gets several.
+		u := s.set.find(a - 1)
+		if u == nil || u.file != v.file || u.back != BackRAM || u.flags&vmaUnclaimed != 0 || u.fileOff+int64(u.len()) != off {
+			return a, a + pageSize
+		}
+		return a, min(v.end, a+ahead)
+	}
+	lo = a - min(a-v.start, abi.Addr(off%around))
+	return lo, min(v.end, a+abi.Addr(around-off%around))
+}
+
+// mend sees to an access of the kernel to a guest's memory that the host has refused. It tells whether
+// the access is to be tried again.
+func (k *Kernel) mend(a abi.Addr, write bool) bool {
+	for _, p := range k.processes() {
+		switch p.mem.supply(a, write) {
+		case present, given:
+			return true
+		case lost:
+			return false
+		}
+	}
+	return false
+}
