@@ -101,7 +101,7 @@ func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
 	if err := h.inode(n); err != nil {
 		return from, err
 	}
-	n.stamp(n.fs.now(), false)
+	n.stamp(n.fs.now(), true)
 	n.touched(h, true)
 	for from < to {
 		r, err := n.mapRun(uint32(from))

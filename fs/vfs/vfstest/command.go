@@ -129,7 +129,7 @@ func (r *run) command(a args) (abi.Errno, error) {
 		if e != 0 {
 			return e, nil
 		}
-		return 0, differList(got, a[2:])
+		return 0, DifferList(got, a[2:])
 
 	case "setxattr":
 		flags := 0
@@ -148,7 +148,7 @@ func (r *run) command(a args) (abi.Errno, error) {
 		if e != 0 {
 			return e, nil
 		}
-		return 0, differList(got, a[2:])
+		return 0, DifferList(got, a[2:])
 	case "rmxattr":
 		return s.Removexattr(a.at(1), a.at(2)), nil
 	case "sync":

@@ -41,10 +41,14 @@ type Comparison struct {
 	Clock bool
 	// Full: A may say ENOSPC. Then the step must not have had an effect.
 	Full bool
+	// Whole: what fails is not made shorter, since it cannot be done again alone.
+	Whole bool
 	// Every is the number of steps between comparisons of the whole trees; 0 for 1000.
 	Every int
 	// Tick is called before each step; it may be nil.
 	Tick func()
+	// Results counts the steps by what came of them, in all runs but those that shorten.
+	Results map[string]int
 	// Block is the block size of A; where it is 0, holes are not compared.
 	Block int64
 }
@@ -69,6 +73,8 @@ func (f *Failure) Error() string {
 func (c *Comparison) Run(t testing.TB, seed uint64, steps int) {
 	t.Helper()
 	t.Logf("seed %d, %d steps", seed, steps)
+	c.Results = make(map[string]int)
+	defer func() { t.Logf("results: %v", c.Results) }()
 	if long, short := c.Find(seed, steps); long != nil {
 		t.Errorf("%v\n\nthe shortest sequence that fails has %d steps: %s\n== seed %d\n%s",
 			long, len(short.Lines), short.What, seed, strings.Join(short.Lines, "\n"))
@@ -84,6 +90,10 @@ func (c *Comparison) Find(seed uint64, steps int) (long, short *Failure) {
 	f := c.play(func(result string) (string, bool) {
 		if last != "" {
 			g.Done(last, result)
+			if c.Results != nil {
+				what, _, _ := strings.Cut(result, " ")
+				c.Results[what]++
+			}
 		}
 		if i == steps {
 			return "", false
@@ -96,6 +106,9 @@ func (c *Comparison) Find(seed uint64, steps int) (long, short *Failure) {
 		return nil, nil
 	}
 	f.Seed = seed
+	if c.Whole {
+		return f, f
+	}
 	return f, c.shrink(f)
 }
 
@@ -380,7 +393,7 @@ func (p *player) trees() string {
 			return fmt.Sprintf("reading tree %d: %s", i, e.String())
 		}
 	}
-	if err := differList(dump[0], dump[1]); err != nil {
+	if err := DifferList(dump[0], dump[1]); err != nil {
 		return "trees: " + err.Error()
 	}
 	return ""

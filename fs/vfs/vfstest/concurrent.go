@@ -95,6 +95,23 @@ func work(t testing.TB, s System, w, steps int) {
 	}
 }
 
+// Fight does so many things to names that other processes fight over, too, in a directory shared
+// below the working directory. The files there stay below a size.
+func Fight(t testing.TB, s System, seed uint64, steps int) {
+	if e := s.Mkdir("shared", 0o777); e != 0 && e != abi.EEXIST {
+		t.Errorf("mkdir shared: %s", e.String())
+	}
+	rnd := rand.New(rand.NewPCG(seed, 78))
+	for step := range steps {
+		shared(s, rnd, func(what string, e abi.Errno) {
+			t.Errorf("step %d: %s: %s", step, what, e.String())
+		})
+	}
+}
+
+// CheckTree walks the tree and checks that link counts and parents agree with what it finds.
+func CheckTree(t testing.TB, s System) { checkTree(t, s, ".") }
+
 // shared does something to names that all processes use. Anything may have happened to them, so
 // that only what must never happen is an error.
 func shared(s System, rnd *rand.Rand, bad func(string, abi.Errno)) {

@@ -3,6 +3,7 @@ package vfstest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 )
 
 // FileOptions says what a file generator does besides what all file systems have.
@@ -13,6 +14,7 @@ type FileOptions struct {
 	Size     int64 // most that the file has; 0 for 256 KiB
 	Bytes    int64 // most of one write; 0 for 64 KiB
 	Sparse   bool  // now and then at places far behind
+	Hoard    bool  // make the file shorter only when there is no room
 }
 
 // NewFile returns a generator of steps on the content of one file and another one beside it,
@@ -77,6 +79,17 @@ func (g *fileGen) Next() string {
 		return fmt.Sprintf("ftruncate a %d", r.Int64N(g.o.Size/4))
 	}
 	off, n := g.span()
+	line := g.step(h, off, n)
+	for g.o.Hoard && (strings.HasPrefix(line, "ftruncate") || strings.HasPrefix(line, "unlink")) && r.IntN(20) > 0 {
+		line = g.step(h, off, n)
+	}
+	return line
+}
+
+// step is one with the file's handle h and a range.
+
+func (g *fileGen) step(h string, off, n int64) string {
+	r := g.rnd
 	write := func() string { return fmt.Sprintf("fput a %d {@%d*%d}", off, r.IntN(1<<16), n) }
 	switch k := r.IntN(40); {
 	case k < 12:

@@ -44,7 +44,7 @@ func (m *mounted) Start() (System, error) {
 	if e := s.Mkdir(jail, 0o755); e != 0 && e != abi.EEXIST {
 		return nil, fmt.Errorf("mkdir: %s", e.String())
 	}
-	if e := s.(*nsSystem).Jail(jail); e != 0 {
+	if e := s.Jail(jail); e != 0 {
 		return nil, fmt.Errorf("chroot: %s", e.String())
 	}
 	return s, nil

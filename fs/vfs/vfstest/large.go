@@ -49,7 +49,7 @@ func testManyEntries(t testing.TB, s System, count int) {
 		t.Helper()
 		got, e := List(s, ".")
 		must(t, "list", e)
-		if err := differList(got, want); err != nil {
+		if err := DifferList(got, want); err != nil {
 			t.Fatal(err)
 		}
 	}

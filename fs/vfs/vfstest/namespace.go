@@ -72,11 +72,12 @@ func (s *nsSystem) Chdir(path string) abi.Errno {
 	return 0
 }
 
-// Jail makes the directory at path the process's root and working directory, as chroot(2) and
-// chdir(2); what it was must not have been jailed before.
 func (s *nsSystem) Jail(path string) abi.Errno {
 	if e := s.Chdir(path); e != 0 {
 		return e
+	}
+	if s.c.Root != nil {
+		s.c.Root.Unref()
 	}
 	s.c.Root = s.c.Cwd
 	s.c.Root.Ref()

@@ -375,9 +375,9 @@ func clip(s string) string {
 	return s
 }
 
-// differList compares lists whose order does not matter, and shows what is missing (-) and
+// DifferList compares lists whose order does not matter, and shows what is missing (-) and
 // what is too much (+).
-func differList(got, want []string) error {
+func DifferList(got, want []string) error {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
 	var diff []string
 	for i, j := 0, 0; i < len(got) || j < len(want); {

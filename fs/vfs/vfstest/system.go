@@ -20,6 +20,8 @@ type System interface {
 	Become(uid, gid uint32, groups []uint32)
 	Umask(mask uint32)
 	Chdir(path string) abi.Errno
+	// Jail makes a directory root and working directory of the process, as chroot(2) and chdir(2).
+	Jail(path string) abi.Errno
 	Getcwd() (string, abi.Errno)
 	// Fork returns another process with the same ids and directories.
 	Fork() System

@@ -15,6 +15,7 @@ type TreeOptions struct {
 	Tmpfile bool  // files without a name
 	Remount bool  // unmounts and mounts, and caches that are dropped
 	Large   bool  // directories of many names
+	Hoard   bool  // rather make than remove, until there is no room
 	Bytes   int   // most of one write; 0 for 20000
 	Size    int64 // most that a file has; 0 for 200000
 	Names   int   // names in a directory that steps come back to; 0 for 12
@@ -246,11 +247,9 @@ func (g *tree) operations() []treeOp {
 			treeOp{2, func() string { return "xattrs " + g.any() }})
 	}
 	if g.o.Users {
-		ops = append(ops, treeOp{2, func() string {
-			if g.user = !g.user; g.user {
-				return "become " + pick(g.rnd, "40000:1000", "1000", "80000:80000,1000")
-			}
-			return "become 0"
+		ops = append(ops, treeOp{1, func() string {
+			g.user = true
+			return "become " + pick(g.rnd, "40000:1000", "1000", "80000:80000,1000")
 		}})
 	}
 	if g.o.Tmpfile {
@@ -307,16 +306,29 @@ func (g *tree) Next() string {
 	if g.o.Remount && g.n(1500) == 0 {
 		return pick(g.rnd, "remount", "caches", "caches")
 	}
+	if g.user && g.n(20) == 0 {
+		g.user = false
+		return "become 0"
+	}
 	if g.n(400) == 0 {
 		return "sync"
 	}
 	k := g.n(g.total)
+	line := ""
 	for _, op := range g.ops {
 		if k -= op.weight; k < 0 {
-			return op.make()
+			line = op.make()
+			break
 		}
 	}
-	panic("unreachable")
+	if g.o.Hoard && !g.short && g.n(3) > 0 {
+		for _, less := range []string{"unlink ", "truncate ", "ftruncate "} {
+			if strings.HasPrefix(line, less) {
+				return g.Next()
+			}
+		}
+	}
+	return line
 }
 
 func (g *tree) anyHeld() string {

@@ -4,6 +4,7 @@ package hostfs
 
 import (
 	"encoding/binary"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -128,6 +129,19 @@ func setgroups(groups []uint32) {
 
 func (n *native) Chdir(path string) abi.Errno {
 	return n.do(func() error { return unix.Chdir(path) })
+}
+
+func (n *native) Jail(path string) abi.Errno {
+	return n.do(func() error {
+		err := unix.Chroot(path)
+		if err == nil {
+			err = unix.Chdir("/")
+		}
+		if err == nil {
+			n.root = filepath.Join(n.root, path)
+		}
+		return err
+	})
 }
 
 func (n *native) Getcwd() (string, abi.Errno) {
