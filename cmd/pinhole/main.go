@@ -78,6 +78,10 @@ func run(args []string) int {
 		return int(status)
 	}
 	fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
+	var own interface{ ExitCode() int }
+	if errors.As(err, &own) {
+		return own.ExitCode()
+	}
 	return 1
 }
 

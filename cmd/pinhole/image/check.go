@@ -1,279 +1,251 @@
 package image
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
-	"pinhole/abi"
-	"pinhole/fs/ext4/disk"
-	"pinhole/fs/vfs"
+	"golang.org/x/term"
+
+	"pinhole/blockdev/filedev"
+	"pinhole/fs/ext4/check"
 )
 
 type checkCmd struct {
-	Data   bool   `help:"Read the content of all files as well."`
-	E2fsck bool   `name:"e2fsck" help:"Let e2fsck of the host check, too; it finds more."`
+	JSON   bool   `name:"json" help:"Write the report as JSON."`
+	Repair bool   `help:"Replay the journal and finish deletions, as the next use of the image would, and check what then is. More than that it does not repair: e2fsck does."`
+	E2fsck bool   `name:"e2fsck" help:"Let e2fsck of the host check, too."`
+	Quiet  bool   `short:"q" help:"Say nothing but what is wrong."`
 	Image  string `arg:"" help:"Image file."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *checkCmd) Help() string {
+	return `Checks everything that "e2fsck -fn" does, without changing the image: every inode, map of blocks, directory, attribute, checksum, bitmap and count. An image that was not unmounted is judged as its next use will find it, after the journal's replay.
+
+Ends with 0 if there is no damage (1 if --repair changed something), 4 if there is, 8 if the check could not be done.`
+}
+
+// Exit statuses, as e2fsck's.
+const (
+	checkMended  = 1
+	checkDamaged = 4
+	checkFailed  = 8
+)
+
+// exitError is an error that ends pinhole with a certain status.
+type exitError struct {
+	error
+	status int
+}
+
+// ExitCode returns the exit status.
+func (e exitError) ExitCode() int { return e.status }
+
+// Unwrap returns the error without the status.
+func (e exitError) Unwrap() error { return e.error }
+
 // Run implements the command.
 func (c *checkCmd) Run() error {
-	im, err := Open(c.Image, false)
+	err := c.run()
+	var status exitError
+	if err != nil && !errors.As(err, &status) {
+		err = exitError{err, checkFailed}
+	}
+	return err
+}
+
+func (c *checkCmd) run() error {
+	f, err := openLocked(c.Image, c.Repair)
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	k := &checker{im: im, data: c.Data, files: make(map[uint64]*found)}
-	k.run()
-	if c.E2fsck {
-		if err := k.e2fsck(); err != nil {
+	defer f.Close()
+	mended := false
+	if c.Repair {
+		if mended, err = c.repair(f); err != nil {
 			return err
 		}
 	}
-	for _, line := range im.logs {
-		k.problem("", "%s", line)
+	r, err := c.check(f)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", c.Image, err)
 	}
-	for _, p := range k.problems {
-		fmt.Println(p)
-	}
-	if k.count > 0 {
-		if more := k.count - len(k.problems); more > 0 {
-			fmt.Printf("and %d more\n", more)
+	var more []string
+	if c.E2fsck && !r.Replayed {
+		if more, err = hostE2fsck(f); err != nil {
+			return err
 		}
-		return fmt.Errorf("image %s: damaged (%d problems); repair it with \"e2fsck -f %s\"", c.Image, k.count, c.Image)
 	}
-	fmt.Printf("%s: no damage found (%d files, %d directories)\n", c.Image, len(k.files), k.dirs)
-	return nil
+	if c.JSON {
+		err = c.json(r, mended, more)
+	} else {
+		err = c.text(os.Stdout, r, more)
+	}
+	if err == nil && mended {
+		err = exitError{fmt.Errorf("image %s: mended: the journal was replayed", c.Image), checkMended}
+	}
+	return err
 }
 
-// checker walks the whole tree. The file system checks checksums and structures as it reads them;
-// here is what takes looking at all of it.
-type checker struct {
-	im       *Image
-	data     bool
-	files    map[uint64]*found // all that are not directories, by inode number
-	dirs     int
-	problems []string
-	count    int
-	buf      []byte
-	bar      *progress
+// check runs the check, with a bar on a terminal.
+func (c *checkCmd) check(f *os.File) (*check.Report, error) {
+	dev, err := filedev.New(f)
+	if err != nil {
+		return nil, err
+	}
+	bar := newCheckBar()
+	defer bar.finish()
+	r, err := check.Run(dev, check.Options{Replay: true, Paths: true, Progress: bar.show})
+	if errors.Is(err, check.ErrUnsupported) {
+		return nil, fmt.Errorf("%w; e2fsck may", err)
+	}
+	return r, err
 }
 
-// found is a file with the names seen so far.
-type found struct {
-	path  string
-	nlink uint32
-	names uint32
+// repair lets the file system mend what it mends at every mount; changed tells that there was something.
+func (c *checkCmd) repair(f *os.File) (changed bool, err error) {
+	before, err := c.check(f)
+	if err != nil {
+		return false, fmt.Errorf("image %s: %w", c.Image, err)
+	}
+	if !before.Clean() || !before.NeedsRecovery && before.Orphans == 0 {
+		return false, nil
+	}
+	im, err := mount(c.Image, f, true)
+	if err != nil {
+		return false, err
+	}
+	if e := im.ns.Close(); e != 0 {
+		return false, im.fail("", e)
+	}
+	return true, nil
+}
+
+// json writes the report for programs.
+func (c *checkCmd) json(r *check.Report, mended bool, more []string) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	err := e.Encode(struct {
+		Image  string `json:"image"`
+		Clean  bool   `json:"clean"`
+		Mended bool   `json:"mended"`
+		*check.Report
+		E2fsck []string `json:"e2fsck,omitempty"`
+	}{c.Image, r.Clean() && len(more) == 0, mended, r, more})
+	if err == nil && (!r.Clean() || len(more) > 0) {
+		err = c.damaged(r, len(more))
+	}
+	return err
 }
 
 // mostProblems bounds what is shown.
 const mostProblems = 50
 
-func (k *checker) problem(path, format string, args ...any) {
-	k.count++
-	if len(k.problems) < mostProblems {
-		text := fmt.Sprintf(format, args...)
-		if path != "" {
-			text = printable(path) + ": " + text
+// text writes the report for people.
+func (c *checkCmd) text(w io.Writer, r *check.Report, more []string) error {
+	shown := 0
+	for _, p := range r.Problems {
+		switch {
+		case p.Severity == check.Note && c.Quiet:
+		case shown >= mostProblems:
+		case p.Severity == check.Note:
+			fmt.Fprintf(w, "note: %s\n", p)
+			shown++
+		default:
+			fmt.Fprintf(w, "%s [%s]\n", p, p.Code)
+			shown++
 		}
-		k.problems = append(k.problems, text)
 	}
+	if left := r.Errors + r.Notes - shown; left > 0 && shown == mostProblems {
+		fmt.Fprintf(w, "and %d more (--json has up to 1000)\n", left)
+	}
+	for _, line := range more {
+		fmt.Fprintf(w, "e2fsck: %s\n", line)
+	}
+	if !r.Clean() || len(more) > 0 {
+		return c.damaged(r, len(more))
+	}
+	if !c.Quiet {
+		percent := func(a, b uint64) float64 { return 100 * float64(a) / float64(max(b, 1)) }
+		fmt.Fprintf(w, "%s: no damage found (%d files, %d directories; %.1f%% of %d inodes and %.1f%% of %d blocks of %d bytes in use)\n",
+			c.Image, r.Files, r.Directories, percent(r.UsedInodes, r.Inodes), r.Inodes, percent(r.UsedBlocks, r.Blocks), r.Blocks, r.BlockSize)
+	}
+	return nil
 }
 
-func (k *checker) run() {
-	k.buf = make([]byte, 256<<10)
-	root, a, err := k.im.walk("/", true)
-	if err != nil {
-		k.problem("/", "%v", err)
-		return
-	}
-	k.bar = newProgress("checking", -1)
-	k.dir(root, &a, "/")
-	root.Unref()
-	k.bar.finish()
-	for _, f := range k.files {
-		if f.names != f.nlink {
-			k.problem(f.path, "has %d names, but a link count of %d", f.names, f.nlink)
+// damaged says that there is damage, and what to do.
+func (c *checkCmd) damaged(r *check.Report, more int) error {
+	for _, p := range r.Problems {
+		if p.Code == check.SuperMagic {
+			return fmt.Errorf("image %s: not an ext4 image: %s", c.Image, p.Text)
+		}
+		if p.Severity == check.Fatal {
+			return exitError{fmt.Errorf("image %s: damaged: %s", c.Image, p), checkDamaged}
 		}
 	}
-	if k.count == 0 {
-		k.inodes()
-	}
+	return exitError{fmt.Errorf("image %s: damaged (%d problems); repair a copy of it with \"e2fsck -f\"", c.Image, r.Errors+more), checkDamaged}
 }
 
-func (k *checker) dir(d *vfs.Dentry, a *vfs.Attr, path string) {
-	k.dirs++
-	entries, err := k.im.list(d, path)
-	if err != nil {
-		k.problem(path, "cannot be read: %v", plainError(err))
-		return
-	}
-	subdirs := uint32(0)
-	for i, e := range entries {
-		p := child(path, e.Name)
-		if i > 0 && entries[i-1].Name == e.Name {
-			k.problem(p, "is there twice")
-			continue
-		}
-		ed, ea, err := k.im.entry(d, path, e.Name)
-		if err != nil {
-			k.problem(p, "cannot be read: %v", plainError(err))
-			continue
-		}
-		if e.Type != abi.DT_UNKNOWN && uint32(e.Type)<<12 != ea.Mode&abi.S_IFMT {
-			k.problem(p, "the directory says it is a %s, but it is a %s", typeNames[uint32(e.Type)<<12], typeNames[ea.Mode&abi.S_IFMT])
-		}
-		if ed.IsDir() {
-			subdirs++
-			k.parent(ed, a, p)
-			k.dir(ed, &ea, p)
-		} else {
-			k.file(ed, &ea, p)
-		}
-		ed.Unref()
-	}
-	// 1 stands for more than can be counted.
-	if a.Nlink != subdirs+2 && a.Nlink != 1 {
-		k.problem(path, "has %d directories in it, but a link count of %d", subdirs, a.Nlink)
-	}
-}
-
-// parent checks that ".." of a directory is where it was found.
-func (k *checker) parent(d *vfs.Dentry, parent *vfs.Attr, path string) {
-	e := d.Node().ReadDir(0, func(entry *vfs.DirEntry) bool {
-		if entry.Name == ".." && entry.Ino != parent.Ino {
-			k.problem(path, "its .. is inode %d, not %d", entry.Ino, parent.Ino)
-		}
-		return entry.Name != ".."
-	})
-	if e != 0 {
-		k.problem(path, "cannot be read: %v", e)
-	}
-}
-
-func (k *checker) file(d *vfs.Dentry, a *vfs.Attr, path string) {
-	f := k.files[a.Ino]
-	if f != nil {
-		f.names++
-		return
-	}
-	k.files[a.Ino] = &found{path: path, nlink: a.Nlink, names: 1}
-	switch a.Mode & abi.S_IFMT {
-	case abi.S_IFLNK:
-		if target, e := d.Node().Readlink(); e != 0 {
-			k.problem(path, "cannot be read: %v", e)
-		} else if int64(len(target)) != a.Size {
-			k.problem(path, "has a target of %d bytes, but a size of %d", len(target), a.Size)
-		}
-	case abi.S_IFREG:
-		if e := k.extents(d, a.Size); e != 0 {
-			k.problem(path, "cannot be read: %v", e)
-		} else if k.data {
-			if e := k.content(d, a.Size); e != 0 {
-				k.problem(path, "cannot be read: %v", e)
-			}
-		}
-	}
-}
-
-// extents goes once through the map of a file's blocks.
-func (k *checker) extents(d *vfs.Dentry, size int64) abi.Errno {
-	h, ok := d.Node().(vfs.HoleSeeker)
-	if !ok {
-		return 0
-	}
-	for off := int64(0); off < size; {
-		data, e := h.SeekData(off)
-		if e == abi.ENXIO {
-			return 0
-		}
-		if e == 0 {
-			off, e = h.SeekHole(data)
-		}
-		if e != 0 {
-			return e
-		}
-	}
-	return 0
-}
-
-func (k *checker) content(d *vfs.Dentry, size int64) abi.Errno {
-	h, _ := d.Node().(vfs.HoleSeeker)
-	for off := int64(0); off < size; {
-		if h != nil {
-			data, e := h.SeekData(off)
-			if e == abi.ENXIO {
-				return 0
-			}
-			if e != 0 {
-				return e
-			}
-			off = data
-		}
-		m := vfs.Memory(k.buf)
-		n, e := d.Node().Read(off, len(k.buf), &m)
-		if e != 0 {
-			return e
-		}
-		if n == 0 {
-			return abi.EIO
-		}
-		off += int64(n)
-		k.bar.add(int64(n))
-	}
-	return 0
-}
-
-// inodes compares how many inodes are in use with how many were found.
-func (k *checker) inodes() {
-	s, err := superblock(k.im.f)
-	var st vfs.StatFS
-	if err != nil || k.im.fs.StatFS(&st) != 0 {
-		return
-	}
-	// Inodes below the first are reserved and always in use; the root is one of them.
-	reserved := uint64(s.FirstIno) - 1
-	have := uint64(len(k.files)+k.dirs) - 1 + reserved
-	if s.HasCompat(disk.CompatOrphanFile) {
-		have++
-	}
-	if used := st.Files - st.Ffree; used != have {
-		k.problem("", "%d inodes are in use, but %d have names", used, have)
-	}
-}
-
-// plainError takes what every message of Image.fail begins and ends with off.
-func plainError(err error) error {
-	var e abi.Errno
-	if errors.As(err, &e) {
-		return e
-	}
-	return err
-}
-
-// e2fsck runs e2fsck, which only looks.
-func (k *checker) e2fsck() error {
+// hostE2fsck runs e2fsck, which only looks, and returns what it says.
+func hostE2fsck(f *os.File) ([]string, error) {
 	tool, err := findTool("e2fsck")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command(tool, "-fn", "/proc/self/fd/3")
-	cmd.ExtraFiles = []*os.File{k.im.f}
+	cmd.ExtraFiles = []*os.File{f}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &exit) || exit.ExitCode() >= 8:
-		return fmt.Errorf("%s: %w: %s", tool, err, strings.TrimSpace(string(out)))
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() >= checkFailed) {
+		return nil, fmt.Errorf("%s: %w: %s", tool, err, bytes.TrimSpace(out))
 	}
+	var lines []string
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "Pass ") && !strings.HasPrefix(line, "e2fsck ") && !strings.HasPrefix(line, "/proc/self/fd/") {
-			k.problem("", "e2fsck: %s", line)
+			lines = append(lines, line)
 		}
 	}
-	return nil
+	if exit == nil {
+		lines = nil
+	}
+	return lines, nil
+}
+
+// checkBar shows on a terminal how far a check is. Nil shows nothing.
+type checkBar struct {
+	next  time.Time
+	shown bool
+}
+
+func newCheckBar() *checkBar {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
+	}
+	return &checkBar{next: time.Now().Add(progressAfter)}
+}
+
+func (b *checkBar) show(p check.Progress) {
+	if b == nil {
+		return
+	}
+	if now := time.Now(); !now.Before(b.next) {
+		b.next, b.shown = now.Add(progressEvery), true
+		part := float64(p.Done) / float64(max(p.Total, 1))
+		full := int(part * progressWidth)
+		fmt.Fprintf(os.Stderr, "\rchecking, pass %d of 5 [%-*s] %3.0f%%\x1b[K", p.Pass, progressWidth, strings.Repeat("=", full)+">", part*100)
+	}
+}
+
+func (b *checkBar) finish() {
+	if b != nil && b.shown {
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+	}
 }

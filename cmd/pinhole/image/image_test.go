@@ -138,7 +138,7 @@ func TestCreateEmpty(t *testing.T) {
 			if strings.Contains(info, "has_journal") == c.NoJournal {
 				t.Errorf("journal: %s", info)
 			}
-			if out := ok(t, &checkCmd{Image: path, Data: true}); !strings.Contains(out, "no damage") {
+			if out := ok(t, &checkCmd{Image: path}); !strings.Contains(out, "no damage") {
 				t.Errorf("check: %s", out)
 			}
 		})
@@ -309,7 +309,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			path := test.make(t)
 			e2fsck(t, path)
-			if out := ok(t, &checkCmd{Image: path, Data: true}); !strings.Contains(out, "no damage") {
+			if out := ok(t, &checkCmd{Image: path}); !strings.Contains(out, "no damage") {
 				t.Error(out)
 			}
 			dst := filepath.Join(t.TempDir(), "dst")
@@ -575,18 +575,18 @@ func TestCheckFinds(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	fill(t, src)
 	for _, test := range []struct{ command, want string }{
-		{"set_inode_field /hello links_count 7", "link count"},
-		{"set_inode_field /a links_count 9", "link count"},
-		{"unlink /hello", "link count"},
-		{"clri /a/b/program", "cannot be read"},
-		{"kill_file /a/empty", "inodes are in use"},
+		{"set_inode_field /hello links_count 7", "[link-count]"},
+		{"set_inode_field /a links_count 9", "[link-count]"},
+		{"unlink /hello", "[link-count]"},
+		{"clri /a/b/program", "[dir-inode]"},
+		{"kill_file /a/empty", "[inode-dtime]"},
 	} {
 		t.Run(test.command, func(t *testing.T) {
 			path := create(t, createCmd{From: src, Size: 64 << 20})
 			if out, err := exec.Command(tool, "-w", "-R", test.command, path).CombinedOutput(); err != nil {
 				t.Fatalf("debugfs: %v\n%s", err, out)
 			}
-			out, err := run(t, &checkCmd{Image: path, Data: true})
+			out, err := run(t, &checkCmd{Image: path})
 			if err == nil || !strings.Contains(err.Error(), "damaged") || !strings.Contains(out, test.want) {
 				t.Errorf("check: %v\n%s", err, out)
 			}

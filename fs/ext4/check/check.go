@@ -16,6 +16,9 @@ type Options struct {
 	// being truncated) as what they are. Otherwise the check does as e2fsck -fn: it looks at what
 	// is at home, so that a file system that needs its journal may look damaged.
 	Replay bool
+	// Paths finds where the inodes of the problems are in the tree, which takes another look at all
+	// directories if there are any.
+	Paths bool
 	// Keep is how many problems the report has at most; 0: 1000. All are counted.
 	Keep int
 	// Context ends the check early; nil: nothing does.
@@ -106,6 +109,11 @@ func Run(dev blockdev.Device, o Options) (*Report, error) {
 	}
 	c := &checker{dev: dev, o: o, r: new(Report)}
 	err := c.run()
+	if o.Paths && (err == nil || err == errStop) && len(c.dirs) > 0 && len(c.r.Problems) > 0 {
+		if e := c.paths(); e != nil {
+			err = e
+		}
+	}
 	if err == errStop {
 		c.r.Incomplete = true
 		err = nil

@@ -134,6 +134,8 @@ type Problem struct {
 	Block uint64 `json:"block,omitempty"`
 	// Logical is the block of the file, or -1.
 	Logical int64 `json:"logical"`
+	// Path is where the inode is in the tree, if that was asked for and can be found.
+	Path string `json:"path,omitempty"`
 	// Name is a directory entry's, as it is on the disk: it may hold any byte.
 	Name string `json:"name,omitempty"`
 	// Text says what is wrong, without the place.
@@ -147,7 +149,11 @@ func (p Problem) String() string {
 		at = append(at, fmt.Sprintf("group %d", p.Group))
 	}
 	if p.Inode != 0 {
-		at = append(at, fmt.Sprintf("inode %d", p.Inode))
+		text := fmt.Sprintf("inode %d", p.Inode)
+		if p.Path != "" {
+			text += fmt.Sprintf(" (%q)", p.Path)
+		}
+		at = append(at, text)
 	}
 	if p.Logical >= 0 {
 		at = append(at, fmt.Sprintf("its block %d", p.Logical))

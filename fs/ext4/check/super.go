@@ -30,7 +30,7 @@ const (
 func (c *checker) superblock() error {
 	raw := make([]byte, disk.SuperblockSize)
 	if c.dev.Size() < disk.SuperblockOffset+disk.SuperblockSize {
-		return c.add(at(SuperMagic).as(Fatal), "the device has %d bytes: there is no room for a superblock", c.dev.Size())
+		return c.add(at(SuperMagic).as(Fatal), "%d bytes are too small for a file system", c.dev.Size())
 	}
 	if err := c.dev.ReadAt(raw, disk.SuperblockOffset); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (c *checker) superValues() error {
 		return c.add(at(SuperValue).as(Fatal), "inodes_count is %d, but %d groups of %d have %d", s.InodesCount, groups, s.InodesPerGroup, groups*uint64(s.InodesPerGroup))
 	}
 	if size := uint64(c.dev.Size()); s.BlocksCount > size/bs {
-		return c.add(at(SuperSize).as(Fatal), "the file system has %d blocks of %d bytes, but the device only %d bytes: a part of it is missing", s.BlocksCount, bs, size)
+		return c.add(at(SuperSize).as(Fatal), "the file system has %d blocks of %d bytes, but the device only %d bytes: it was truncated", s.BlocksCount, bs, size)
 	}
 	if room := isize - disk.GoodOldInodeSize; s.InodeSize > disk.GoodOldInodeSize && s.RevLevel >= disk.RevDynamic {
 		for _, x := range [...]struct {
