@@ -2,7 +2,10 @@
 // read at any offset, written in batches, and flushed.
 package blockdev
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // PageSize is the unit of frames and of mappings, in bytes.
 const PageSize = 4096
@@ -10,6 +13,10 @@ const PageSize = 4096
 // ErrNoSpace is returned (wrapped) by WriteV and Flush when the medium behind the device is
 // full, as a sparse image's host disk can be. Everything else is an I/O error.
 var ErrNoSpace = errors.New("no space behind the device")
+
+// ErrFlush is wrapped by what Commit returns when it was a flush that failed: which of the
+// writes before it are on stable storage is not known.
+var ErrFlush = errors.New("flush failed")
 
 // Vec is one write: Data goes to byte offset Off of the device. Off and len(Data) are
 // multiples of 512.
@@ -40,3 +47,42 @@ type Mapped interface {
 	Device
 	Bytes(off int64, n int) []byte
 }
+
+// Committer is a Device that can order writes without the caller waiting in between.
+type Committer interface {
+	Device
+	// Commit is what the function of the same name does.
+	Commit(v []Vec, last Vec) error
+}
+
+// Commit does the writes of v, flushes, writes last, and flushes again: last is on stable
+// storage only if v is. An empty last ends it with the first flush. A step that fails keeps
+// those behind it from being done.
+func Commit(d Device, v []Vec, last Vec) error {
+	if c, ok := d.(Committer); ok {
+		return c.Commit(v, last)
+	}
+	if len(v) > 0 {
+		if err := d.WriteV(v); err != nil {
+			return err
+		}
+	}
+	if err := flush(d); err != nil || len(last.Data) == 0 {
+		return err
+	}
+	if err := d.WriteV([]Vec{last}); err != nil {
+		return err
+	}
+	return flush(d)
+}
+
+func flush(d Device) error {
+	if err := d.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFlush, err)
+	}
+	return nil
+}
+
+// Volatile is implemented by devices whose content ends with the process: what is on them
+// need not be consistent at any moment.
+type Volatile interface{ Volatile() bool }

@@ -93,6 +93,9 @@ func (d *EphemeralDevice) claim(off, n int64) bool {
 // Flush implements Device. There is nothing that could be made to last.
 func (d *EphemeralDevice) Flush() error { return nil }
 
+// Volatile implements the interface of that name.
+func (d *EphemeralDevice) Volatile() bool { return true }
+
 // Pristine tells whether a range of n > 0 bytes is as in the image file, so that a mapping of the
 // file shows it.
 func (d *EphemeralDevice) Pristine(off, n int64) bool {

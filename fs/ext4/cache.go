@@ -160,7 +160,7 @@ func (c *bufferCache) load(b *buffer, r role, seed uint32, check func(fs *FS, b 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.loaded.Load() {
-		if err := c.fs.dev.ReadAt(b.data, int64(b.nr)<<c.fs.bsLog); err != nil {
+		if err := c.fs.readBlock(b.nr, b.data); err != nil {
 			return fmt.Errorf("block %d: %w", b.nr, err)
 		}
 		b.loaded.Store(true)

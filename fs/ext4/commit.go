@@ -8,73 +8,106 @@ import (
 
 	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
+	"pinhole/fs/ext4/jbd2"
 )
 
 // frozen is a transaction on its way to the device: copies of what it changed.
 type frozen struct {
 	tx      *transaction
 	buffers []*buffer // each with the transaction's reference
-	vecs    []blockdev.Vec
-	fresh   int // of vecs, at their start: blocks that were not in use before
-	super   []byte
+	log     jbd2.Transaction
+	fresh   int    // of log.Blocks, at their start: blocks that were not in use before
+	super   []byte // without a journal
 }
 
-// commit writes the running transaction, unless need (0 for whatever there is) has been
-// committed already. It does not flush the device.
+// commit makes the running transaction durable, unless need (0 for whatever there is) is
+// already. Content that it leads to has been written before. Callers at the same time share a
+// commit.
 //
-// Content comes first, so that no inode leads to blocks with somebody else's old content.
-// Around the metadata the superblock says that the file system is not clean: should the
-// writing be cut short, e2fsck will know.
+// Without a journal the transaction is written home, and not flushed: the caller does that.
 func (fs *FS) commit(need uint64) error {
-	if fs.opts.ReadOnly {
+	if fs.opts.ReadOnly || need != 0 && fs.committed.Load() >= need {
 		return nil
 	}
-	fs.commitMu.Lock()
-	held, err := fs.commitLocked(need)
-	fs.commitMu.Unlock()
+	held, err := fs.writeOrdered()
+	if err != nil && !errors.Is(err, blockdev.ErrNoSpace) {
+		fs.abort(err)
+	}
+	if err == nil {
+		fs.commitMu.Lock()
+		err = fs.commitLocked(need)
+		fs.commitMu.Unlock()
+	}
 	for _, n := range held {
 		n.Unref()
 	}
 	return err
 }
 
-func (fs *FS) commitLocked(need uint64) (held []*inode, err error) {
-	if need != 0 && fs.committed >= need {
-		return nil, nil
+func (fs *FS) commitLocked(need uint64) error {
+	if err := fs.retryStuck(); err != nil {
+		return err
+	}
+	if need != 0 && fs.committed.Load() >= need {
+		return nil
 	}
 	fs.txLock.Lock()
+	if err := fs.aborted(); err != nil {
+		fs.txLock.Unlock()
+		return err
+	}
 	tx := fs.running
 	if tx.empty() {
 		fs.txLock.Unlock()
-		return nil, nil
+		return nil
 	}
 	fs.running = newTransaction(tx.id + 1)
 	fs.frozen.Store(tx.id)
 	f := fs.freeze(tx)
 	fs.txLock.Unlock()
-	defer fs.release(f)
+	return fs.put(f)
+}
 
-	for _, n := range tx.ordered {
-		if fs.inodes.hold(n) {
-			held = append(held, n)
-			if e := n.writeback(); e != nil && err == nil {
-				err = e
+// put writes a frozen transaction. If the device is full, the transaction waits for the next
+// commit, which does it first; any other failure ends all changing.
+func (fs *FS) put(f *frozen) error {
+	if fs.journal == nil {
+		defer fs.release(f)
+		if err := fs.writeFrozen(f); err != nil {
+			fs.thaw(f)
+			if !errors.Is(err, blockdev.ErrNoSpace) && !fs.readOnly.Swap(true) {
+				fs.log("writing failed, file system is now read-only: %v", err)
 			}
+			return fmt.Errorf("transaction %d: %w", f.tx.id, err)
 		}
+	} else if err := fs.writeLog(f); errors.Is(err, blockdev.ErrNoSpace) && !fs.flushFailed() {
+		fs.stuck = f
+		return err
+	} else if err != nil {
+		fs.release(f)
+		fs.abort(err)
+		return err
+	} else {
+		fs.release(f)
 	}
-	if err == nil {
-		err = fs.writeFrozen(f)
+	fs.committed.Store(f.tx.id)
+	fs.reuse(f.tx.freed)
+	return nil
+}
+
+// retryStuck commits the transaction that an earlier commit had no room for.
+func (fs *FS) retryStuck() error {
+	f := fs.stuck
+	if f == nil {
+		return fs.aborted()
 	}
-	if err != nil {
-		fs.thaw(f)
-		if !errors.Is(err, blockdev.ErrNoSpace) && !fs.readOnly.Swap(true) {
-			fs.log("writing failed, file system is now read-only: %v", err)
-		}
-		return held, fmt.Errorf("transaction %d: %w", tx.id, err)
+	if err := fs.aborted(); err != nil {
+		fs.stuck = nil
+		fs.release(f)
+		return err
 	}
-	fs.committed = tx.id
-	fs.reuse(tx.freed)
-	return held, nil
+	fs.stuck = nil
+	return fs.put(f)
 }
 
 // freeze brings the transaction's blocks into the form that they have on the device, and
@@ -87,29 +120,40 @@ func (fs *FS) freeze(tx *transaction) *frozen {
 		n.table = nil
 	}
 	tx.inodes = nil
-	f := &frozen{tx: tx}
 	for _, b := range tx.buffers {
-		b.tx.Store(nil)
 		fs.seal(b)
 	}
-	h := handle{fs, tx}
 	for _, g := range tx.groups {
 		b := fs.gdt[g.nr/fs.descPerBlock]
-		h.access(b)
 		off := int(g.nr%fs.descPerBlock) * fs.descSize
 		fs.encodeGroup(g, b.data[off:off+fs.descSize])
 		g.tx = nil
 	}
-	slices.SortFunc(tx.buffers, func(a, b *buffer) int {
-		if a.fresh != b.fresh {
-			if a.fresh {
-				return -1
+	f := &frozen{tx: tx, buffers: tx.buffers}
+	if b := fs.superBuf; b != nil && tx.super.Load() {
+		fs.sbMu.Lock()
+		fs.encodeSuperblock(b.data[fs.superOffset():][:disk.SuperblockSize], fs.stateOnDisk())
+		fs.sbMu.Unlock()
+	} else if b == nil {
+		fs.sbMu.Lock()
+		f.super = make([]byte, disk.SuperblockSize)
+		fs.encodeSuperblock(f.super, fs.stateOnDisk())
+		fs.sbMu.Unlock()
+		slices.SortFunc(tx.buffers, func(a, b *buffer) int {
+			if a.fresh != b.fresh {
+				if a.fresh {
+					return -1
+				}
+				return 1
 			}
-			return 1
-		}
-		return cmp.Compare(a.nr, b.nr)
-	})
-	f.buffers = tx.buffers
+			return cmp.Compare(a.nr, b.nr)
+		})
+	}
+	revoked := make(map[uint64]bool, len(tx.revoked))
+	for _, nr := range tx.revoked {
+		revoked[nr] = true
+	}
+	f.log.Blocks = make([]jbd2.Block, 0, len(f.buffers))
 	for _, b := range f.buffers {
 		b.tx.Store(nil)
 		if role(b.role.Load()).kind() == roleNone {
@@ -117,16 +161,17 @@ func (fs *FS) freeze(tx *transaction) *frozen {
 		}
 		data := fs.frames.block(fs.bs)
 		copy(data, b.data)
-		f.vecs = append(f.vecs, blockdev.Vec{Off: int64(b.nr) << fs.bsLog, Data: data})
+		f.log.Blocks = append(f.log.Blocks, jbd2.Block{Nr: b.nr, Data: data})
 		if b.fresh {
 			b.fresh = false
-			f.fresh = len(f.vecs)
+			f.fresh = len(f.log.Blocks)
 		}
+		delete(revoked, b.nr) // freed, and in use again
 	}
-	fs.sbMu.Lock()
-	f.super = make([]byte, disk.SuperblockSize)
-	fs.encodeSuperblock(f.super, fs.stateOnDisk())
-	fs.sbMu.Unlock()
+	for nr := range revoked {
+		f.log.Revoked = append(f.log.Revoked, nr)
+	}
+	slices.Sort(f.log.Revoked)
 	return f
 }
 
@@ -170,20 +215,26 @@ func sealHtree(b *buffer, off int) {
 	disk.SetHtreeChecksum(b.gen, b.data, off, e.Limit(), e.Count())
 }
 
-// writeFrozen writes a transaction's metadata home.
+// writeFrozen writes a transaction's metadata home, in a file system without a journal. Around
+// that the superblock says that the file system is not clean: should the writing be cut short,
+// e2fsck will know.
 func (fs *FS) writeFrozen(f *frozen) error {
 	sb := []blockdev.Vec{{Off: disk.SuperblockOffset, Data: f.super}}
-	if len(f.vecs) == 1 && !f.tx.super.Load() {
-		// One block, usually of inodes with new times: there is nothing to be cut short.
-		return fs.dev.WriteV(f.vecs)
+	vecs := make([]blockdev.Vec, len(f.log.Blocks))
+	for i, b := range f.log.Blocks {
+		vecs[i] = blockdev.Vec{Off: int64(b.Nr) << fs.bsLog, Data: b.Data}
 	}
-	if len(f.vecs) > 0 {
+	if len(vecs) == 1 && !f.tx.super.Load() {
+		// One block, usually of inodes with new times: there is nothing to be cut short.
+		return fs.dev.WriteV(vecs)
+	}
+	if len(vecs) > 0 {
 		fs.setStateIn(f.super, fs.stateOnDisk()&^disk.StateValid)
 		if err := fs.dev.WriteV(sb); err != nil {
 			return err
 		}
 		// What the others lead to is there before they do.
-		for _, part := range [][]blockdev.Vec{f.vecs[:f.fresh], f.vecs[f.fresh:]} {
+		for _, part := range [][]blockdev.Vec{vecs[:f.fresh], vecs[f.fresh:]} {
 			if len(part) == 0 {
 				continue
 			}
@@ -208,7 +259,7 @@ func (fs *FS) setStateIn(p []byte, state uint16) {
 func (fs *FS) thaw(f *frozen) {
 	fs.txLock.RLock()
 	defer fs.txLock.RUnlock()
-	h := handle{fs, fs.running}
+	h := handle{fs: fs, tx: fs.running}
 	for _, b := range f.buffers {
 		if role(b.role.Load()).kind() != roleNone {
 			h.access(b)
@@ -223,10 +274,43 @@ func (fs *FS) thaw(f *frozen) {
 
 // release gives the copies' memory and the transaction's references back.
 func (fs *FS) release(f *frozen) {
-	for _, v := range f.vecs {
-		fs.frames.freeBlock(v.Data)
+	for _, b := range f.log.Blocks {
+		fs.frames.freeBlock(b.Data)
 	}
 	for _, b := range f.buffers {
 		fs.buffers.put(b)
 	}
+}
+
+// writeOrdered writes the content that the running transaction leads to. It returns the
+// inodes, with references. Called without locks.
+func (fs *FS) writeOrdered() (held []*inode, err error) {
+	for range 4 {
+		fs.txLock.RLock()
+		tx := fs.running
+		tx.mu.Lock()
+		list := tx.ordered
+		tx.ordered = nil
+		tx.mu.Unlock()
+		fs.txLock.RUnlock()
+		if len(list) == 0 {
+			break
+		}
+		for i, n := range list {
+			if !fs.inodes.hold(n) {
+				continue
+			}
+			held = append(held, n)
+			n.mu.Lock()
+			n.orderedTx = 0
+			n.mu.Unlock()
+			if err = n.writeback(); err != nil {
+				tx.mu.Lock()
+				tx.ordered = append(tx.ordered, list[i:]...)
+				tx.mu.Unlock()
+				return held, err
+			}
+		}
+	}
+	return held, nil
 }

@@ -9,6 +9,9 @@ func (n *inode) freeIndirect(h handle) error {
 		n: n,
 		each: func(_, home uint64) bool {
 			failed = n.fs.freeRun(h, home, 1)
+			if failed == nil && !n.isRegular() {
+				h.forget(home)
+			}
 			return failed == nil
 		},
 	}

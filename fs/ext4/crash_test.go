@@ -25,7 +25,7 @@ import (
 func TestQuietMoment(t *testing.T) {
 	for _, bs := range []string{"1024", "4096"} {
 		img := mkfs(t, "48M", "-b", bs)
-		fs, dev := mount(t, img, true, Options{FlushAfter: 20 * time.Millisecond})
+		fs, dev := mount(t, img, true, Options{FlushAfter: 20 * time.Millisecond, CommitEvery: 20 * time.Millisecond})
 		root := fs.Root()
 		g := newGenerator(root, 11)
 		for round := range 3 {
@@ -65,11 +65,11 @@ func TestQuietMoment(t *testing.T) {
 	}
 }
 
-// TestCutShort cuts the writing of changes short at every moment. The superblock must own
-// up to it, or the image be sound; e2fsck must be able to mend it, and what was synced
-// before must still be there.
+// TestCutShort cuts the writing of changes short at every moment, in a file system without a
+// journal. The superblock must own up to it, or the image be sound; e2fsck must be able to mend
+// it, and what was synced before must still be there.
 func TestCutShort(t *testing.T) {
-	img := mkfs(t, "16M", "-b", "1024")
+	img := mkfs(t, "16M", "-b", "1024", "-O", "^has_journal")
 	fs, dev := mount(t, img, true, Options{FlushAfter: time.Hour})
 	root := fs.Root()
 	synced := bytes.Repeat([]byte("synced"), 5000)
@@ -172,6 +172,9 @@ func TestWriteErrors(t *testing.T) {
 			}
 			if e == 0 {
 				t.Error("a writer goes on for ever")
+			}
+			if e := fs.Sync(); e != tt.want {
+				t.Errorf("sync of the file system: %v, want %v", e, tt.want)
 			}
 			failing.Store(false)
 			if e := fs.Sync(); !tt.ro && e != 0 {

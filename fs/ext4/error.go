@@ -40,13 +40,15 @@ func (e *FeatureError) Error() string {
 	return "ext4 features not supported: " + e.Names + " (make the image without them: mkfs.ext4 -O ^FEATURE)"
 }
 
-// corrupt reports e, makes the file system read-only, and returns e.
+// corrupt reports e, makes the file system read-only, and returns e. With a journal, what is
+// not committed yet never will be: the change that came upon e may be half made.
 func (fs *FS) corrupt(e *CorruptError) error {
 	if fs.damaged.CompareAndSwap(false, true) && !fs.readOnly.Swap(true) {
 		fs.log("%v; file system is now read-only", e)
 	} else if fs.corruptions.Add(1) < 20 {
 		fs.log("%v", e)
 	}
+	fs.abort(e)
 	return e
 }
 

@@ -60,7 +60,7 @@ func (fs *FS) compactTrees(force bool) {
 		fs.loose.mu.Lock()
 		fs.loose.list = append(fs.loose.list, wait...)
 		fs.loose.mu.Unlock()
-		fs.flusher.dirtied(false)
+		fs.flusher.dirtied()
 	}
 }
 

@@ -10,13 +10,14 @@ import (
 	"pinhole/blockdev"
 )
 
-// flusher writes changes behind: a while after the first of them, or at once when there
-// are many.
+// flusher writes changes behind: content a while after it was written or when there is much
+// of it, and a commit every few seconds or when a transaction is large.
 type flusher struct {
 	fs     *FS
 	dirty  atomic.Bool   // something has changed since the last round began
 	wake   chan struct{} // dirty was set
-	urgent chan struct{} // do not wait
+	urgent chan struct{} // write content now
+	large  chan struct{} // commit now
 	quit   chan struct{}
 	done   chan struct{}
 	once   sync.Once
@@ -34,6 +35,7 @@ func (f *flusher) init(fs *FS) {
 	f.fs = fs
 	f.wake = make(chan struct{}, 1)
 	f.urgent = make(chan struct{}, 1)
+	f.large = make(chan struct{}, 1)
 	f.quit = make(chan struct{})
 	f.done = make(chan struct{})
 	f.moved = sync.NewCond(&f.mu)
@@ -51,51 +53,95 @@ func poke(c chan struct{}) {
 	}
 }
 
-// dirtied notes that something has changed; big that it is a lot.
-func (f *flusher) dirtied(big bool) {
+// dirtied notes that something has changed.
+func (f *flusher) dirtied() {
 	if !f.dirty.Load() && f.dirty.CompareAndSwap(false, true) {
 		poke(f.wake)
 	}
-	if big {
-		poke(f.urgent)
-	}
 }
+
+// writeSoon has content written without delay.
+func (f *flusher) writeSoon() { poke(f.urgent) }
+
+// commitSoon has the running transaction committed without delay.
+func (f *flusher) commitSoon() { poke(f.large) }
 
 func (f *flusher) loop() {
 	defer close(f.done)
-	timer := time.NewTimer(0)
-	<-timer.C
+	write, commit := newAlarm(), newAlarm()
 	for {
 		select {
 		case <-f.wake:
+			pause := f.fs.opts.FlushAfter
+			if f.failed() {
+				pause = max(pause, retryAfter)
+			}
+			write.set(pause)
+			if f.fs.journal != nil {
+				commit.set(max(pause, f.fs.opts.CommitEvery))
+			}
 		case <-f.urgent:
+			write.stop()
+			f.round(f.fs.journal == nil)
+		case <-f.large:
+			write.stop()
+			commit.stop()
+			f.round(true)
+		case <-write.timer.C:
+			write.on = false
+			f.round(f.fs.journal == nil)
+		case <-commit.timer.C:
+			commit.on = false
+			f.round(true)
 		case <-f.quit:
+			write.stop()
+			commit.stop()
 			return
 		}
-		pause := f.fs.opts.FlushAfter
-		f.mu.Lock()
-		failed := f.err != nil
-		f.mu.Unlock()
-		if failed {
-			pause = max(pause, retryAfter)
-		}
-		timer.Reset(pause)
-		select {
-		case <-timer.C:
-		case <-f.urgent:
-			timer.Stop()
-		case <-f.quit:
-			timer.Stop()
-			return
-		}
-		f.round()
 	}
 }
 
-// round writes everything that has changed, without a flush of the device.
-func (f *flusher) round() {
+// alarm is a timer that keeps to the first time it was set to.
+type alarm struct {
+	timer *time.Timer
+	on    bool
+}
+
+func newAlarm() *alarm {
+	a := &alarm{timer: time.NewTimer(time.Hour)}
+	a.timer.Stop()
+	return a
+}
+
+func (a *alarm) set(d time.Duration) {
+	if !a.on {
+		a.on = true
+		a.timer.Reset(d)
+	}
+}
+
+func (a *alarm) stop() {
+	a.on = false
+	a.timer.Stop()
+}
+
+// failed tells whether the last round failed.
+func (f *flusher) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err != nil
+}
+
+// round writes the content that has changed, and commits if commit is set.
+func (f *flusher) round(commit bool) {
 	f.dirty.Store(false)
-	err := f.fs.writeAll(false)
+	var err error
+	if commit {
+		err = f.fs.writeAll(false)
+	} else {
+		err = f.fs.writeContent()
+		f.fs.pages.trim()
+	}
 	f.mu.Lock()
 	if err != nil && f.err == nil {
 		f.fs.log("writing behind: %v", err)
@@ -105,7 +151,7 @@ func (f *flusher) round() {
 	f.moved.Broadcast()
 	f.mu.Unlock()
 	if err != nil {
-		f.dirtied(false)
+		f.dirtied()
 	}
 }
 
@@ -115,9 +161,8 @@ func (f *flusher) stop() {
 	<-f.done
 }
 
-// writeAll writes all content and metadata that has changed home. force says that trees
-// are to be compacted although their files may still be changing.
-func (fs *FS) writeAll(force bool) error {
+// writeContent writes all content that has changed home.
+func (fs *FS) writeContent() error {
 	var first error
 	for _, n := range fs.pages.takeWaiting() {
 		if first != nil || !fs.inodes.hold(n) {
@@ -132,6 +177,13 @@ func (fs *FS) writeAll(force bool) error {
 		fs.flusher.moved.Broadcast()
 		fs.flusher.mu.Unlock()
 	}
+	return first
+}
+
+// writeAll writes all content that has changed home, and commits. force says that trees are
+// to be compacted although their files may still be changing.
+func (fs *FS) writeAll(force bool) error {
+	first := fs.writeContent()
 	if first == nil {
 		fs.compactTrees(force)
 	}
@@ -148,7 +200,7 @@ func (fs *FS) throttle() error {
 	if dirty < fs.pages.limit/4 {
 		return nil
 	}
-	poke(fs.flusher.urgent)
+	fs.flusher.writeSoon()
 	if dirty < fs.pages.limit*3/4 {
 		return nil
 	}
@@ -171,7 +223,7 @@ func (fs *FS) makeRoom() error {
 	defer f.mu.Unlock()
 	round := f.rounds
 	for f.rounds < round+1 {
-		f.dirtied(true)
+		f.writeSoon()
 		f.moved.Wait()
 	}
 	return f.err
@@ -197,6 +249,7 @@ func (fs *FS) Unmount() abi.Errno {
 		return abi.EINVAL
 	}
 	fs.flusher.stop()
+	fs.stopJournal()
 	if fs.opts.ReadOnly {
 		return 0
 	}
@@ -204,6 +257,9 @@ func (fs *FS) Unmount() abi.Errno {
 	err := fs.sync(true)
 	if errors.Is(err, blockdev.ErrNoSpace) {
 		err = fs.sync(true)
+	}
+	if err == nil {
+		err = fs.closeJournal()
 	}
 	if err != nil {
 		fs.log("unmount: %v", err)

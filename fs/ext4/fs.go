@@ -1,7 +1,6 @@
 package ext4
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"pinhole/abi"
 	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
-	"pinhole/fs/ext4/jbd2"
 	"pinhole/fs/vfs"
 )
 
@@ -34,14 +32,19 @@ type Options struct {
 	// called for what MapExtents or MapFrames has told of, with the inode's lock held. It may
 	// be nil.
 	Revoke func(ino uint64, off, n int64, why vfs.RevokeReason)
-	// FlushAfter is how long a change may stay in memory; 0 for the default.
+	// FlushAfter is how long content may stay in memory before it is written; 0 for the
+	// default. Without a journal it holds for metadata, too.
 	FlushAfter time.Duration
+	// CommitEvery is how long a change may wait for its commit, after which it outlives a
+	// crash; 0 for the default.
+	CommitEvery time.Duration
 }
 
 const (
-	defaultCacheBytes = 64 << 20
-	minCacheBytes     = 1 << 20
-	defaultFlushAfter = 400 * time.Millisecond
+	defaultCacheBytes  = 64 << 20
+	minCacheBytes      = 1 << 20
+	defaultFlushAfter  = 400 * time.Millisecond
+	defaultCommitEvery = 5 * time.Second
 )
 
 // FS is a mounted ext4 file system. It implements [vfs.FileSystem].
@@ -76,13 +79,15 @@ type FS struct {
 	txLock     sync.RWMutex
 	running    *transaction  // changed only under txLock
 	commitMu   sync.Mutex    // one commit at a time
-	committed  uint64        // last transaction on the device; guarded by commitMu
+	stuck      *frozen       // closed, but the device had no room for it; guarded by commitMu
+	committed  atomic.Uint64 // last transaction on the device; changed under commitMu
 	frozen     atomic.Uint64 // last transaction that is closed, on the device or not
 	cleanState uint16        // superblock's state when all is written
 	gdt        []*buffer     // descriptor table
-	flusher    flusher
-	loose      looseTrees
-	windows    windows
+	journalState
+	flusher flusher
+	loose   looseTrees
+	windows windows
 
 	bounces sync.Pool // of *[]byte, see bounce
 
@@ -109,6 +114,10 @@ func Mount(dev blockdev.Device, opts Options) (*FS, error) {
 	if fs.opts.FlushAfter <= 0 {
 		fs.opts.FlushAfter = defaultFlushAfter
 	}
+	if fs.opts.CommitEvery <= 0 {
+		fs.opts.CommitEvery = defaultCommitEvery
+	}
+	fs.dev = &syncDevice{Device: dev}
 	fs.readOnly.Store(opts.ReadOnly)
 	if err := fs.loadSuperblock(); err != nil {
 		return nil, err
@@ -131,11 +140,15 @@ func Mount(dev blockdev.Device, opts Options) (*FS, error) {
 	if err := fs.checkRoot(); err != nil {
 		return nil, err
 	}
+	if err := fs.startJournal(); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
 	fs.flusher.init(fs)
 	if !fs.readOnly.Load() {
 		fs.noteMount()
 		if err := fs.processOrphans(); err != nil {
 			fs.flusher.stop()
+			fs.stopJournal()
 			return nil, fmt.Errorf("orphan list: %w", err)
 		}
 	}
@@ -170,47 +183,6 @@ func (fs *FS) checkRoot() error {
 		return fs.corruptInode(disk.RootInode, "the root is not a directory (mode %#o)", n.Mode())
 	}
 	return nil
-}
-
-// replayJournal brings the device up to date if the journal says so.
-func (fs *FS) replayJournal() error {
-	if !fs.sb.HasIncompat(disk.IncompatRecover) {
-		return nil
-	}
-	switch {
-	case !fs.sb.HasCompat(disk.CompatHasJournal):
-		return fs.corruptBlock(0, 0, "needs recovery but has no journal")
-	case fs.sb.JournalInum == 0:
-		return errors.New("the journal is on another device and needs recovery: run e2fsck")
-	}
-	runs, err := fs.journalRuns()
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	j := jbd2.Journal{Device: fs.dev, BlockSize: fs.bs, Runs: runs, Blocks: fs.blocks}
-	overlay, stats, err := j.Replay(fs.opts.ReadOnly)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if stats.Transactions > 0 {
-		fs.log("journal replayed: %d transactions, %d blocks, %d revoked", stats.Transactions, stats.Blocks, stats.Revoked)
-	}
-	fs.dev = overlay
-	fs.mapped, _ = overlay.(blockdev.Mapped)
-	// What was read before may have changed.
-	fs.buffers.init(fs)
-	fs.inodes.init(fs)
-	if err := fs.loadSuperblock(); err != nil {
-		return fmt.Errorf("after journal replay: %w", err)
-	}
-	if err := fs.loadGroups(); err != nil {
-		return fmt.Errorf("after journal replay: %w", err)
-	}
-	if fs.opts.ReadOnly {
-		return nil
-	}
-	fs.sb.FeatureIncompat &^= disk.IncompatRecover
-	return fs.writeSuperblockNow()
 }
 
 // Root returns the root directory with a reference.

@@ -14,10 +14,12 @@ type transaction struct {
 	inodes  []*inode  // changed; encoded into their table blocks at commit
 	groups  []*group  // changed descriptors
 	freed   []freedRun
+	revoked []uint64 // metadata blocks that were freed
 	ordered []*inode // got new blocks: their content goes first
 
-	super atomic.Bool  // counts in the superblock changed
-	size  atomic.Int32 // len(buffers), to be read without the lock
+	super    atomic.Bool  // the superblock changed
+	size     atomic.Int32 // len(buffers), to be read without the lock
+	reserved atomic.Int32 // credits of open handles
 }
 
 // freedRun is a run of blocks that may be used again once the transaction is committed.
@@ -37,30 +39,43 @@ func (tx *transaction) empty() bool {
 // same transaction. A handle is short: it may read blocks, but must not wait for a commit,
 // a frame or an inode's lock. Handles do not nest.
 type handle struct {
-	fs *FS
-	tx *transaction
+	fs      *FS
+	tx      *transaction
+	credits int32
 }
 
-// begin opens a handle that changes at most credits metadata blocks.
+// begin opens a handle that changes at most credits blocks of metadata: each block that it
+// asks access for counts once, those of inodes, bitmaps, group descriptors and the superblock
+// included. It may wait for a commit and for a checkpoint, neither of which takes an inode's
+// lock.
 func (fs *FS) begin(credits int) (handle, error) {
-	_ = credits // what a journal will reserve
-	fs.txLock.RLock()
-	if fs.readOnly.Load() {
+	for {
+		fs.txLock.RLock()
+		if fs.readOnly.Load() {
+			fs.txLock.RUnlock()
+			return handle{}, errReadOnly
+		}
+		tx := fs.running
+		if fs.journal == nil || fs.reserve(tx, credits) {
+			return handle{fs, tx, int32(credits)}, nil
+		}
 		fs.txLock.RUnlock()
-		return handle{}, errReadOnly
+		if err := fs.makeLogRoom(tx, credits); err != nil {
+			return handle{}, err
+		}
 	}
-	return handle{fs, fs.running}, nil
 }
 
-// end closes the handle. Content changed under it may be committed from now on.
+// end closes the handle. What was changed under it may be committed from now on.
 func (h handle) end() {
-	big := h.tx.size.Load() > maxTransaction
+	many := int(h.tx.size.Load()) > h.fs.manyChanges
+	h.tx.reserved.Add(-h.credits)
 	h.fs.txLock.RUnlock()
-	h.fs.flusher.dirtied(big)
+	h.fs.flusher.dirtied()
+	if many {
+		h.fs.flusher.commitSoon()
+	}
 }
-
-// maxTransaction is the number of changed blocks beyond which a commit starts early.
-const maxTransaction = 4096
 
 // access announces that b's content will be changed. b must be loaded and checked.
 func (h handle) access(b *buffer) {
@@ -107,6 +122,7 @@ func (h handle) group(g *group) {
 		return
 	}
 	g.tx = h.tx
+	h.access(h.fs.gdt[g.nr/h.fs.descPerBlock])
 	h.tx.mu.Lock()
 	h.tx.groups = append(h.tx.groups, g)
 	h.tx.mu.Unlock()
@@ -115,8 +131,12 @@ func (h handle) group(g *group) {
 
 // super announces that the superblock changes.
 func (h handle) super() {
-	if !h.tx.super.Load() {
-		h.tx.super.Store(true)
+	if h.tx.super.Load() {
+		return
+	}
+	h.tx.super.Store(true)
+	if b := h.fs.superBuf; b != nil {
+		h.access(b)
 	}
 }
 
@@ -132,8 +152,13 @@ func (h handle) order(n *inode) {
 }
 
 // forget drops a metadata block that the handle has freed: its changes need not reach the
-// device, and a journal must not replay older ones over what comes after.
+// device, and older ones in the journal must not be brought home over what comes after.
 func (h handle) forget(nr uint64) {
+	if h.fs.journal != nil {
+		h.tx.mu.Lock()
+		h.tx.revoked = append(h.tx.revoked, nr)
+		h.tx.mu.Unlock()
+	}
 	b := h.fs.buffers.lookup(nr)
 	if b == nil {
 		return

@@ -12,6 +12,7 @@ import (
 	"pinhole/abi"
 	"pinhole/blockdev"
 	"pinhole/blockdev/faultdev"
+	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
 )
 
@@ -50,12 +51,18 @@ func mkfs(t testing.TB, size string, opts ...string) []byte {
 	return b
 }
 
-// fsck writes the image to a file and has e2fsck look at it; anything but silence fails
-// the test. It returns the file's path.
+// fsck writes the image to a file and has e2fsck look at it, after a replay of its journal if
+// it needs one; anything but silence fails the test. It returns the file's path.
 func fsck(t testing.TB, img []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image")
 	writeSparse(t, path, img)
+	if le.Uint32(img[disk.SuperblockOffset+0x60:])&disk.IncompatRecover != 0 {
+		if out, err := exec.Command(findTool(t, "e2fsck"), "-y", "-E", "journal_only", path).CombinedOutput(); err != nil {
+			t.Errorf("e2fsck cannot replay the journal: %v\n%s", err, out)
+			return path
+		}
+	}
 	out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput()
 	if err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)

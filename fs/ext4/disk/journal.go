@@ -254,6 +254,26 @@ func JournalCommitChecksum(seed uint32, block []byte) uint32 {
 // JournalRevokeCount returns how many bytes of a revoke block are in use, header included.
 func JournalRevokeCount(block []byte) uint32 { return be.Uint32(block[JournalHeaderSize:]) }
 
+// SetJournalRevokeCount stores how many bytes of a revoke block are in use.
+func SetJournalRevokeCount(block []byte, n uint32) { be.PutUint32(block[JournalHeaderSize:], n) }
+
+// RevokeSize returns the bytes of an entry of a revoke block.
+func (s *JournalSuper) RevokeSize() int {
+	if s.FeatureIncompat&JournalIncompat64Bit != 0 {
+		return 8
+	}
+	return 4
+}
+
+// PutJournalRevoked writes an entry of size bytes.
+func PutJournalRevoked(p []byte, block uint64, size int) {
+	if size == 8 {
+		be.PutUint64(p, block)
+	} else {
+		be.PutUint32(p, uint32(block))
+	}
+}
+
 // JournalRevoked returns entry i of a revoke block; size is 4, or 8 with 64-bit numbers.
 func JournalRevoked(block []byte, i, size int) uint64 {
 	p := block[JournalRevokeHeader+i*size:]

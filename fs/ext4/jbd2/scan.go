@@ -3,7 +3,6 @@ package jbd2
 import (
 	"encoding/binary"
 	"fmt"
-	"sort"
 	"sync"
 
 	"pinhole/fs/ext4/disk"
@@ -150,10 +149,7 @@ func (r *replayer) collect() error {
 
 // noteRevoked reads a revoke block.
 func (r *replayer) noteRevoked(seq uint32, block []byte) error {
-	size := 4
-	if r.sb.FeatureIncompat&disk.JournalIncompat64Bit != 0 {
-		size = 8
-	}
+	size := r.sb.RevokeSize()
 	room := len(block)
 	if r.sb.HasChecksum() {
 		room -= disk.JournalTailSize
@@ -208,12 +204,6 @@ func (r *replayer) noteCopies(seq uint32, _ []byte, tags []disk.JournalTag, firs
 		r.copies[t.Block] = copyAt{home: home, escaped: t.Flags&disk.JournalTagEscape != 0}
 	}
 	return nil
-}
-
-// inJournal tells whether the journal itself is at block.
-func (r *replayer) inJournal(block uint64) bool {
-	i := sort.Search(len(r.own), func(i int) bool { return r.own[i].Home+uint64(r.own[i].N) > block })
-	return i < len(r.own) && r.own[i].Home <= block
 }
 
 var crc32beTable = sync.OnceValue(func() *[256]uint32 {

@@ -1,0 +1,288 @@
+package ext4
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pinhole/abi"
+	"pinhole/blockdev/faultdev"
+	"pinhole/fs/ext4/disk"
+	"pinhole/fs/vfs"
+)
+
+// journaled makes an image whose journal has a given number of blocks.
+func journaled(t testing.TB, size string, bs, blocks int, opts ...string) []byte {
+	t.Helper()
+	return mkfs(t, size, append([]string{"-b", fmt.Sprint(bs), "-J", fmt.Sprintf("size=%d", blocks*bs>>20)}, opts...)...)
+}
+
+// replayed has e2fsck replay an image's journal, and returns the image and whether there was
+// something to replay.
+func replayed(t testing.TB, img []byte) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image")
+	writeSparse(t, path, img)
+	if out, err := exec.Command(findTool(t, "e2fsck"), "-y", "-E", "journal_only", path).CombinedOutput(); err != nil {
+		t.Fatalf("e2fsck cannot replay the journal: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(path)
+	return b
+}
+
+// treeOf mounts an image read-only and describes it. A journal is replayed in memory.
+func treeOf(t testing.TB, img []byte) map[string]string {
+	t.Helper()
+	fs, _ := mount(t, img, true, Options{ReadOnly: true, Log: func(string, ...any) {}})
+	root := fs.Root()
+	defer fs.Unmount()
+	defer root.Unref()
+	return tree(t, root)
+}
+
+// TestJournalCrash cuts a random workload short at its writes and flushes, with the writes
+// since the last flush done in part. Each state must replay to what a sync has left or
+// something later, e2fsck find nothing to mend, and e2fsck's own replay show the same.
+func TestJournalCrash(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		bs     int
+		blocks int
+		opts   []string
+	}{
+		{"1k", 1024, 1024, nil},
+		{"4k", 4096, 1024, nil},
+		{"no checksums", 1024, 1024, []string{"-O", "^metadata_csum,^64bit"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img := journaled(t, "32M", tt.bs, tt.blocks, tt.opts...)
+			fs, dev := mount(t, img, true, Options{FlushAfter: time.Hour, CommitEvery: time.Hour})
+			root := fs.Root()
+			type point struct {
+				event int
+				tree  map[string]string
+			}
+			points := []point{{0, tree(t, root)}}
+			if e := fs.Sync(); e != 0 {
+				t.Fatal(e)
+			}
+			dev.Record = true
+			g := newGenerator(root, uint64(tt.bs))
+			for round := range 6 {
+				for range 40 {
+					g.step(t)
+				}
+				g.close()
+				want := tree(t, root)
+				if e := fs.Sync(); e != 0 {
+					t.Fatalf("round %d: %v", round, e)
+				}
+				points = append(points, point{dev.Recorded(), want})
+			}
+			root.Unref()
+			if e := fs.Unmount(); e != 0 {
+				t.Fatal(e)
+			}
+			fsck(t, dev.Content())
+			events := dev.Recorded()
+			rnd := rand.New(rand.NewPCG(3, 3))
+			tries := 40
+			if os.Getenv("PINHOLE_LONG") != "" {
+				tries = events
+			}
+			for i := range tries {
+				n := events * i / tries
+				var keep func(int, faultdev.Event) bool
+				if i%2 == 1 {
+					keep = func(int, faultdev.Event) bool { return rnd.IntN(2) == 0 }
+				}
+				crashed := dev.Crash(n, keep)
+				byTool := treeOf(t, replayed(t, crashed))
+				if d := cmp.Diff(byTool, treeOf(t, crashed)); d != "" {
+					t.Errorf("event %d of %d: (-e2fsck's replay +ours in memory):\n%s", n, events, d)
+				}
+				again, d := mount(t, crashed, true, Options{Log: func(string, ...any) {}})
+				r := again.Root()
+				got := tree(t, r)
+				r.Unref()
+				if e := again.Unmount(); e != 0 {
+					t.Errorf("event %d of %d: unmount: %v", n, events, e)
+				}
+				// What is left is the last synced state or one of those on the way to the next.
+				p := sort.Search(len(points), func(i int) bool { return points[i].event > n }) - 1
+				if points[p].event == n || i%2 == 0 && p+1 < len(points) && false {
+					if d := cmp.Diff(points[p].tree, got); d != "" {
+						t.Errorf("event %d of %d (-synced +found):\n%s", n, events, d)
+					}
+				}
+				fsck(t, d.Content())
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestJournalWraps goes round a small journal many times, with a tiny cache.
+func TestJournalWraps(t *testing.T) {
+	for _, bs := range []int{1024, 4096} {
+		img := journaled(t, "64M", bs, 1024)
+		fs, dev := mount(t, img, true, Options{FlushAfter: time.Hour, CommitEvery: time.Hour, CacheBytes: 1 << 20})
+		root := fs.Root()
+		want := make(map[string]string)
+		for round := range 30 {
+			for i := range 40 {
+				name := fmt.Sprintf("%d-%d", round%5, i)
+				n, e := root.Create(name, &vfs.NewNode{Mode: abi.S_IFREG | 0o644})
+				if e == abi.EEXIST {
+					if e = root.Unlink(name); e == 0 {
+						n, e = root.Create(name, &vfs.NewNode{Mode: abi.S_IFREG | 0o644})
+					}
+				}
+				if e != 0 {
+					t.Fatalf("round %d: %v", round, e)
+				}
+				text := []byte(fmt.Sprintf("%s in round %d", name, round))
+				n.Write(0, len(text), &byteSource{p: text})
+				want[name] = string(text)
+				if e := n.Sync(false); e != 0 {
+					t.Fatalf("round %d: %v", round, e)
+				}
+				n.Unref()
+			}
+			if round%10 == 9 {
+				fs.buffers.drop()
+			}
+		}
+		crashed := dev.Image()
+		for _, img := range [][]byte{crashed, replayed(t, crashed)} {
+			again, _ := mount(t, cloneSparse(img), true, Options{})
+			r := again.Root()
+			for name, text := range want {
+				n, e := r.Lookup(name)
+				if e != 0 {
+					t.Fatalf("%s: %v", name, e)
+				}
+				if got := readAll(t, n); string(got) != text {
+					t.Errorf("%s holds %q, want %q", name, got, text)
+				}
+				n.Unref()
+			}
+			r.Unref()
+			if e := again.Unmount(); e != 0 {
+				t.Error(e)
+			}
+		}
+		root.Unref()
+		if e := fs.Unmount(); e != 0 {
+			t.Fatal(e)
+		}
+		fsck(t, dev.Content())
+		if le.Uint32(dev.Content()[disk.SuperblockOffset+0x60:])&disk.IncompatRecover != 0 {
+			t.Error("needs_recovery is set after unmount")
+		}
+	}
+}
+
+// TestRevoke frees directories whose blocks then become content of files, which a replay must
+// not write over.
+func TestRevoke(t *testing.T) {
+	img := journaled(t, "8M", 1024, 1024)
+	fs, dev := mount(t, img, true, Options{FlushAfter: time.Hour, CommitEvery: time.Hour})
+	root := fs.Root()
+	want := make(map[string][]byte)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for round := range 12 {
+		d, e := root.Create("dir", &vfs.NewNode{Mode: abi.S_IFDIR | 0o755})
+		if e != 0 {
+			t.Fatal(e)
+		}
+		for i := range 120 {
+			if e := d.Link(fmt.Sprintf("%0200d", i), create(t, d, fmt.Sprint(i), abi.S_IFREG|0o600)); e != 0 {
+				t.Fatal(e)
+			}
+		}
+		if e := fs.Sync(); e != 0 {
+			t.Fatal(e)
+		}
+		for _, name := range names(t, d, 1000) {
+			if !strings.HasPrefix(name, ".") {
+				if e := d.Unlink(name); e != 0 {
+					t.Fatal(e)
+				}
+			}
+		}
+		d.Unref()
+		if e := root.Rmdir("dir"); e != 0 {
+			t.Fatal(e)
+		}
+		if e := fs.Sync(); e != 0 {
+			t.Fatal(e)
+		}
+		// Fill the disk, so that every block is used.
+		name := fmt.Sprint("file", round%3)
+		root.Unlink(name)
+		fs.Sync()
+		n := create(t, root, name, abi.S_IFREG|0o600)
+		text := make([]byte, 2<<20)
+		for i := range text {
+			text[i] = byte(rnd.Uint32())
+		}
+		k, _, e := n.Write(0, len(text), &byteSource{p: text})
+		if e != 0 && e != abi.ENOSPC {
+			t.Fatal(e)
+		}
+		want[name] = text[:k]
+		if e := n.Sync(false); e != 0 {
+			t.Fatal(e)
+		}
+		n.Unref()
+		crashed := dev.Image()
+		for i, img := range [][]byte{crashed, replayed(t, crashed)} {
+			again, _ := mount(t, img, true, Options{ReadOnly: true})
+			r := again.Root()
+			for name, text := range want {
+				n, e := r.Lookup(name)
+				if e != 0 {
+					t.Fatal(e)
+				}
+				if !bytes.Equal(readAll(t, n), text) {
+					t.Errorf("round %d, replay %d: %s has other content", round, i, name)
+				}
+				n.Unref()
+			}
+			r.Unref()
+			again.Unmount()
+		}
+	}
+	root.Unref()
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	fsck(t, dev.Content())
+}
+
+// TestExternalJournal mounts images whose journal is elsewhere.
+func TestExternalJournal(t *testing.T) {
+	img := mkfs(t, "8M", "-b", "1024")
+	changeSuper(img, func(sb *disk.Superblock) { sb.JournalInum, sb.JournalDev = 0, 0x801 })
+	if _, err := Mount(faultdev.New(img), Options{}); err == nil || !strings.Contains(err.Error(), "journal_dev") {
+		t.Errorf("mount says %v", err)
+	}
+	fs, _ := mount(t, img, true, Options{ReadOnly: true})
+	fs.Unmount()
+}
