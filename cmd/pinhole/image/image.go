@@ -4,6 +4,7 @@
 package image
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +26,8 @@ type Image struct {
 	fs   *ext4.FS
 	ns   *vfs.Namespace
 	root vfs.Context
-	logs []string // what the file system has to say
+	ctx  context.Context // ends what is under way; nil: never
+	logs []string        // what the file system has to say
 }
 
 // Open opens the image at path, to change it or only to read it.
@@ -118,18 +120,37 @@ func (im *Image) fail(path string, e abi.Errno) error {
 	var err error = e
 	switch e {
 	case abi.ENOENT:
-		err = errors.New("no such file or directory in the image")
+		err = errnoError{"no such file or directory in the image", e}
 	case abi.ENOSPC:
-		err = fmt.Errorf("the image is full (%w); make a larger one", e)
+		err = fmt.Errorf("the image is full (%w); make it larger with \"pinhole image resize %s +SIZE\"", e, im.path)
+	case abi.EROFS:
+		err = fmt.Errorf("the image can only be read (%w)", e)
+		if len(im.logs) > 0 {
+			err = fmt.Errorf("%w: %s", err, im.logs[0])
+		}
 	case abi.EUCLEAN, abi.EIO:
 		what := e.Error()
 		if len(im.logs) > 0 {
 			what = im.logs[0]
 		}
-		err = fmt.Errorf("%s; look at it with \"pinhole image check %s\", repair it with \"e2fsck -f %s\"", what, im.path, im.path)
+		err = errnoError{fmt.Sprintf("%s; look at it with \"pinhole image check %s\", repair it with \"e2fsck -f %s\"", what, im.path, im.path), e}
 	}
+	return im.failWith(path, err)
+}
+
+// errnoError is an errno in other words.
+type errnoError struct {
+	text string
+	e    abi.Errno
+}
+
+func (e errnoError) Error() string { return e.text }
+func (e errnoError) Unwrap() error { return e.e }
+
+// failWith says of which image, and of what in it, an error is.
+func (im *Image) failWith(path string, err error) error {
 	if path != "" {
-		return fmt.Errorf("image %s: %s: %w", im.path, path, err)
+		return fmt.Errorf("image %s: %s: %w", im.path, printable(path), err)
 	}
 	return fmt.Errorf("image %s: %w", im.path, err)
 }

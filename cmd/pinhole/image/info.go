@@ -51,6 +51,9 @@ func (c *infoCmd) Run() error {
 	}
 	row("uuid", "%s", uuidString(s.UUID))
 	row("state", "%s", state(s))
+	if what := im.incomplete(); what != "" {
+		row("contents", "not complete: %s, did not end; do it again", what)
+	}
 	row("free", "%s of %s", bytesString(int64(fs.Bavail)*fs.Bsize), bytesString(int64(fs.Blocks)*fs.Bsize))
 	// Of the inodes that are reserved, only the root directory's is a file.
 	row("files", "%d, room for %d more", fs.Files-fs.Ffree-uint64(s.FirstIno)+2, fs.Ffree)

@@ -28,21 +28,24 @@ func (c *putCmd) Run() error {
 		return fmt.Errorf("--owner %q is not an owner; write UID:GID, in numbers", c.Owner)
 	}
 	sources, dst := c.Path[:len(c.Path)-1], c.Path[len(c.Path)-1]
+	ctx, done := interruptible()
+	defer done()
 	var total int64
 	for _, src := range sources {
 		if _, err := os.Lstat(src); err != nil {
 			return err
 		}
-		n, _, err := sizeOf(src)
+		t, err := sizeOf(src)
 		if err != nil {
 			return err
 		}
-		total += n
+		total += t.bytes
 	}
 	im, err := Open(c.Image, true)
 	if err != nil {
 		return err
 	}
+	im.ctx = ctx
 	bar := newProgress("copying", total)
 	err = put(newWriter(im, bar), own, sources, dst)
 	bar.finish()
@@ -53,6 +56,7 @@ func (c *putCmd) Run() error {
 }
 
 func put(w *writer, own owners, sources []string, dst string) error {
+	defer w.close()
 	into := len(sources) > 1 || strings.HasSuffix(dst, "/")
 	if !into {
 		var a vfs.Attr
@@ -60,6 +64,7 @@ func put(w *writer, own owners, sources []string, dst string) error {
 		into = e == 0 && a.Mode&abi.S_IFMT == abi.S_IFDIR
 	}
 	h := newHostCopy(w, own)
+	defer h.close()
 	for _, src := range sources {
 		p := cleanPath(dst)
 		if into {
@@ -67,16 +72,17 @@ func put(w *writer, own owners, sources []string, dst string) error {
 			if err != nil {
 				return err
 			}
-			if err := w.mkdirs(p); err != nil {
-				return err
-			}
 			p = path.Join(p, name)
 		}
-		if err := h.copy(src, p); err != nil {
+		pl, err := w.at(p, true)
+		if err == nil {
+			err = h.copy(src, pl)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return w.closeDirs()
+	return nil
 }
 
 // baseName is the name that a copy of src gets in a directory: also for "." and "..".

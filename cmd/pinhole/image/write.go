@@ -1,11 +1,11 @@
 package image
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"path"
+	"slices"
+	"strings"
 
 	"pinhole/abi"
 	"pinhole/fs/vfs"
@@ -13,120 +13,365 @@ import (
 
 // meta is what a file has besides its content.
 type meta struct {
-	mode     uint32 // permission bits
-	uid, gid uint32
-	mtime    vfs.Timespec
-	xattrs   map[string]string
+	mode         uint32 // permission bits
+	uid, gid     uint32
+	mtime, atime vfs.Timespec
+	xattrs       map[string]string
 }
 
-// writer puts files into an image. Paths are clean and absolute in the image.
+// writer puts files into an image. Where a path leads is the image's business alone: its own symbolic links
+// are followed, in itself, and ".." ends at its root.
 type writer struct {
 	im       *Image
 	progress *progress
 	buf      []byte
-	// dirs get their times last, when nothing is put into them any more.
-	dirs []dirTime
-}
+	// replace lets anything take the place of anything else: a file that of a directory with all that is
+	// in it.
+	replace bool
+	// keepTimes leaves the times of a directory as they are when something is put into it: an archive says
+	// what they are, before or after what is in it.
+	keepTimes bool
+	// only takes extended attributes away that the new ones of a directory that is there do not include.
+	only bool
+	warn func(path, what string)
 
-type dirTime struct {
-	path  string
-	mtime vfs.Timespec
+	parent     *vfs.Dentry // the directory used last, held
+	parentPath string
+	skipped    map[string]bool // kinds of attributes that were warned about
 }
 
 func newWriter(im *Image, p *progress) *writer {
-	return &writer{im: im, progress: p, buf: make([]byte, 1<<20)}
+	return &writer{im: im, progress: p, buf: make([]byte, 1<<20), warn: func(string, string) {}, skipped: make(map[string]bool)}
+}
+
+// close lets go of what the writer holds. It is for before the image is closed.
+func (w *writer) close() { w.forget() }
+
+func (w *writer) forget() {
+	if w.parent != nil {
+		w.parent.Unref()
+		w.parent = nil
+	}
 }
 
 // cleanPath makes a path in the image of what a user or an archive says.
 func cleanPath(p string) string { return path.Clean("/" + p) }
 
-// parents makes the directories above p that are missing.
-func (w *writer) parents(p string) error { return w.mkdirs(path.Dir(p)) }
+// place is a name in a directory of the image. The root is "." in itself.
+type place struct {
+	dir  *vfs.Dentry
+	name string
+	path string
+}
+
+func (p place) in(name string, d *vfs.Dentry) place { return place{d, name, child(p.path, name)} }
+
+// at returns the place of a clean path; directories above it that are missing are made if make is set. The
+// directory is held by the writer, until the next call.
+func (w *writer) at(p string, make bool) (place, error) {
+	dir, name := path.Split(p)
+	if p == "/" {
+		name = "."
+	}
+	if w.parent != nil && w.parentPath == dir {
+		return place{w.parent, name, p}, nil
+	}
+	// By components, since all of it may be longer than a path can be.
+	d, e := w.im.ns.Walk(&w.im.root, nil, "/", 0)
+	if e != 0 {
+		return place{}, w.im.fail("/", e)
+	}
+	for rest := strings.Trim(dir, "/"); rest != ""; {
+		var c string
+		c, rest, _ = strings.Cut(rest, "/")
+		next, e := w.im.ns.Walk(&w.im.root, d, c, 0)
+		if e == abi.ENOENT && make {
+			pl := place{d, c, strings.TrimSuffix(p[:len(dir)-len(rest)-1], "/")}
+			if err := w.change(d, pl.path, func() abi.Errno { return w.im.ns.Mkdir(&w.im.root, d, c, 0o755) }); err != nil {
+				d.Unref()
+				return place{}, err
+			}
+			next, e = w.im.ns.Walk(&w.im.root, d, c, abi.AT_SYMLINK_NOFOLLOW)
+		}
+		if e == 0 && !next.IsDir() {
+			next.Unref()
+			e = abi.ENOTDIR
+		}
+		d.Unref()
+		if e != 0 {
+			return place{}, w.im.fail(strings.TrimSuffix(p[:len(dir)-len(rest)-1], "/"), e)
+		}
+		d = next
+	}
+	w.forget()
+	w.parent, w.parentPath = d, dir
+	return place{d, name, p}, nil
+}
 
 // mkdirs makes a directory and those above it, where they are missing.
 func (w *writer) mkdirs(p string) error {
-	var a vfs.Attr
-	e := w.im.ns.Stat(&w.im.root, nil, p, 0, &a)
-	switch {
-	case e == 0 && a.Mode&abi.S_IFMT == abi.S_IFDIR:
-		return nil
-	case e == 0:
-		return w.im.fail(p, abi.ENOTDIR)
-	case e != abi.ENOENT:
-		return w.im.fail(p, e)
-	}
-	if err := w.parents(p); err != nil {
-		return err
-	}
-	return w.im.fail(p, w.im.ns.Mkdir(&w.im.root, nil, p, 0o755))
+	_, err := w.at(child(p, "."), true)
+	return err
 }
 
-// room takes away what is at p and is not a directory, so that something can be made there.
-func (w *writer) room(p string) error {
-	if err := w.parents(p); err != nil {
-		return err
+// change does something to the names of a directory.
+func (w *writer) change(dir *vfs.Dentry, p string, do func() abi.Errno) error {
+	if !w.keepTimes {
+		return w.im.fail(p, do())
 	}
-	e := w.im.ns.Unlink(&w.im.root, nil, p)
-	switch e {
-	case abi.ENOENT:
-		return nil
-	case abi.EISDIR:
-		return fmt.Errorf("image %s: %s: is a directory; it is not replaced by something else", w.im.path, p)
+	var a vfs.Attr
+	e := dir.Attr(&a)
+	if e == 0 {
+		if e = do(); e == 0 {
+			e = dir.Node().SetAttr(&vfs.SetAttr{Mask: vfs.SetAtime | vfs.SetMtime, Atime: a.Atime, Mtime: a.Mtime})
+		}
 	}
 	return w.im.fail(p, e)
 }
 
-// finish sets what m says, for a file that is complete.
-func (w *writer) finish(p string, m meta) error {
-	d, a, err := w.im.walk(p, false)
-	if err != nil {
+// lookup returns what is at a place, not following it; nil if nothing is.
+func (w *writer) lookup(pl place) (*vfs.Dentry, error) {
+	d, e := w.im.ns.Walk(&w.im.root, pl.dir, pl.name, abi.AT_SYMLINK_NOFOLLOW)
+	if e == abi.ENOENT {
+		return nil, nil
+	}
+	return d, w.im.fail(pl.path, e)
+}
+
+// room takes away what is at a place, so that something can be made there.
+func (w *writer) room(pl place) error {
+	if pl.name == "." {
+		return w.im.failWith(pl.path, errors.New("is the root directory; nothing else can be there"))
+	}
+	d, err := w.lookup(pl)
+	if d == nil {
+		return err
+	}
+	isDir := d.IsDir()
+	d.Unref()
+	if isDir && !w.replace {
+		return w.im.failWith(pl.path, errors.New("is a directory; it is not replaced by something else"))
+	}
+	return w.remove(pl)
+}
+
+// remove takes away what is at a place, with all that is in it.
+func (w *writer) remove(pl place) error {
+	d, err := w.lookup(pl)
+	if d == nil {
 		return err
 	}
 	defer d.Unref()
-	set := vfs.SetAttr{Mask: vfs.SetUID | vfs.SetGID, UID: m.uid, GID: m.gid}
-	e := d.SetAttr(&w.im.root, &set)
-	if e == 0 && a.Mode&abi.S_IFMT != abi.S_IFLNK {
-		// After the owner, whose change takes setuid away.
-		e = d.SetAttr(&w.im.root, &vfs.SetAttr{Mask: vfs.SetMode, Mode: m.mode & 0o7777})
+	if d.Node().Mode()&abi.S_IFMT != abi.S_IFREG {
+		w.parentPath = "" // which may have led through it
 	}
-	if e == 0 && len(m.xattrs) > 0 {
-		x, ok := d.Node().(vfs.XattrNode)
-		if !ok {
-			e = abi.EOPNOTSUPP
-		}
-		for name, value := range m.xattrs {
-			if e != 0 {
-				break
-			}
-			if e = x.Setxattr(name, []byte(value), 0); e != 0 {
-				return fmt.Errorf("attribute %s: %w", name, w.im.fail(p, e))
-			}
-		}
+	if !d.IsDir() {
+		return w.change(pl.dir, pl.path, func() abi.Errno { return w.im.ns.Unlink(&w.im.root, pl.dir, pl.name) })
 	}
-	if e == 0 {
-		e = d.SetAttr(&w.im.root, &vfs.SetAttr{Mask: vfs.SetAtime | vfs.SetMtime, Atime: m.mtime, Mtime: m.mtime})
-	}
-	return w.im.fail(p, e)
-}
-
-// dir makes a directory, or takes one that is there.
-func (w *writer) dir(p string, m meta) error {
-	if err := w.mkdirs(p); err != nil {
+	if err := w.empty(pl, d, make(map[uint64]bool)); err != nil {
 		return err
 	}
-	w.dirs = append(w.dirs, dirTime{p, m.mtime})
-	return w.finish(p, m)
+	return w.change(pl.dir, pl.path, func() abi.Errno { return w.im.ns.Rmdir(&w.im.root, pl.dir, pl.name) })
 }
 
-// closeDirs gives the directories their times. It is for the end.
-func (w *writer) closeDirs() error {
-	for _, d := range w.dirs {
-		set := vfs.SetAttr{Mask: vfs.SetAtime | vfs.SetMtime, Atime: d.mtime, Mtime: d.mtime}
-		if e := w.im.ns.SetAttr(&w.im.root, nil, d.path, abi.AT_SYMLINK_NOFOLLOW, &set); e != 0 {
-			return w.im.fail(d.path, e)
+// removeBatch is how many names of a directory are looked at before they are removed.
+const removeBatch = 1024
+
+// empty removes all that is in the directory d, which is at pl.
+func (w *writer) empty(pl place, d *vfs.Dentry, above map[uint64]bool) error {
+	var a vfs.Attr
+	if e := d.Attr(&a); e != 0 {
+		return w.im.fail(pl.path, e)
+	}
+	if above[a.Ino] {
+		return w.im.fail(pl.path, abi.EUCLEAN)
+	}
+	above[a.Ino] = true
+	defer delete(above, a.Ino)
+	for {
+		var names []string
+		e := w.im.ns.ReadDir(d, 0, func(entry *vfs.DirEntry) bool {
+			if entry.Name != "." && entry.Name != ".." {
+				names = append(names, strings.Clone(entry.Name))
+			}
+			return len(names) < removeBatch
+		})
+		if e != 0 {
+			return w.im.fail(pl.path, e)
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		for _, name := range names {
+			if err := stopped(w.im.ctx); err != nil {
+				return err
+			}
+			at := pl.in(name, d)
+			if strings.ContainsAny(name, "/\x00") || name == "" {
+				return w.im.fail(pl.path, abi.EUCLEAN)
+			}
+			e := w.im.ns.Unlink(&w.im.root, d, name)
+			if e == abi.EISDIR {
+				sub, err := w.lookup(at)
+				if err != nil {
+					return err
+				}
+				if sub != nil {
+					err = w.empty(at, sub, above)
+					sub.Unref()
+					if err != nil {
+						return err
+					}
+				}
+				e = w.im.ns.Rmdir(&w.im.root, d, name)
+			}
+			if e != 0 {
+				return w.im.fail(at.path, e)
+			}
+		}
+	}
+}
+
+// finish sets what m says, for a file whose content is complete.
+func (w *writer) finish(d *vfs.Dentry, p string, m *meta, fresh bool) error {
+	var a vfs.Attr
+	n := d.Node()
+	e := d.Attr(&a)
+	if e == 0 && (a.UID != m.uid || a.GID != m.gid) {
+		e = n.SetAttr(&vfs.SetAttr{Mask: vfs.SetUID | vfs.SetGID, UID: m.uid, GID: m.gid})
+	}
+	if e != 0 {
+		return w.im.fail(p, e)
+	}
+	// Behind the owner, whose change takes capabilities away; before the mode, which says what part of an
+	// ACL counts.
+	if len(m.xattrs) > 0 || !fresh && w.only {
+		if err := w.xattrs(n, p, m, fresh); err != nil {
+			return err
+		}
+	}
+	set := vfs.SetAttr{Mask: vfs.SetAtime | vfs.SetMtime, Atime: m.atime, Mtime: m.mtime}
+	if a.Mode&abi.S_IFMT != abi.S_IFLNK {
+		set.Mask |= vfs.SetMode
+		set.Mode = m.mode & 0o7777
+	}
+	return w.im.fail(p, n.SetAttr(&set))
+}
+
+func (w *writer) xattrs(n vfs.Node, p string, m *meta, fresh bool) error {
+	x, ok := n.(vfs.XattrNode)
+	if !ok {
+		w.warn(p, "extended attributes are not kept: the image's file system has none")
+		return nil
+	}
+	if !fresh && w.only {
+		old, e := x.Listxattr()
+		if e != 0 {
+			return w.im.fail(p, e)
+		}
+		for _, name := range old {
+			if _, ok := m.xattrs[name]; !ok && name != incompleteMark {
+				if e := x.Removexattr(name); e != 0 && e != abi.ENODATA {
+					return w.im.failWith(p, attributeError{name, e})
+				}
+			}
+		}
+	}
+	names := make([]string, 0, len(m.xattrs))
+	for name := range m.xattrs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		switch e := x.Setxattr(name, []byte(m.xattrs[name]), 0); e {
+		case 0:
+		case abi.EOPNOTSUPP:
+			kind, _, _ := strings.Cut(name, ".")
+			if !w.skipped[kind] {
+				w.skipped[kind] = true
+				w.warn(p, "attribute "+printable(name)+" and others of its kind are not kept: the image's file system cannot hold them")
+			}
+		default:
+			return w.im.failWith(p, attributeError{name, e})
 		}
 	}
 	return nil
+}
+
+// attributeError says which extended attribute it was.
+type attributeError struct {
+	name string
+	e    abi.Errno
+}
+
+func (a attributeError) Error() string {
+	what := a.e.Error()
+	switch a.e {
+	case abi.ENOSPC:
+		what = "there is no room for it: all attributes of a file have to fit into a block"
+	case abi.ERANGE, abi.E2BIG:
+		what = "it is too long"
+	}
+	return "attribute " + printable(a.name) + ": " + what
+}
+func (a attributeError) Unwrap() error { return a.e }
+
+// dir makes a directory, or takes one that is there. The caller lets go of it.
+func (w *writer) dir(pl place, m *meta) (*vfs.Dentry, error) {
+	d, fresh, err := w.makeDir(pl)
+	if err == nil {
+		if err = w.finish(d, pl.path, m, fresh); err != nil {
+			d.Unref()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// makeDir is dir without attributes.
+func (w *writer) makeDir(pl place) (d *vfs.Dentry, fresh bool, err error) {
+	d, err = w.lookup(pl)
+	if err != nil {
+		return nil, false, err
+	}
+	if d != nil && d.IsDir() {
+		return d, false, nil
+	}
+	if d != nil {
+		if !w.replace {
+			// A link to a directory is as good as one.
+			to, e := w.im.ns.Walk(&w.im.root, pl.dir, pl.name, 0)
+			d.Unref()
+			if e == 0 && to.IsDir() {
+				return to, false, nil
+			}
+			if e == 0 {
+				to.Unref()
+				e = abi.ENOTDIR
+			}
+			return nil, false, w.im.fail(pl.path, e)
+		}
+		d.Unref()
+		if err := w.remove(pl); err != nil {
+			return nil, false, err
+		}
+	}
+	if err := w.change(pl.dir, pl.path, func() abi.Errno { return w.im.ns.Mkdir(&w.im.root, pl.dir, pl.name, 0o755) }); err != nil {
+		return nil, false, err
+	}
+	d, err = w.made(pl)
+	return d, true, err
+}
+
+// made returns what has just been made at a place.
+func (w *writer) made(pl place) (*vfs.Dentry, error) {
+	d, err := w.lookup(pl)
+	if d == nil && err == nil {
+		err = w.im.fail(pl.path, abi.ENOENT)
+	}
+	return d, err
 }
 
 // extent is a part of a file that is not a hole.
@@ -138,61 +383,57 @@ type content struct {
 	r    io.Reader
 	// data are the parts that are not holes; r gives them, one after the other. Nil: all of it.
 	data []extent
-	// zeros makes holes of whole blocks of zeros.
-	zeros bool
 }
 
 // file makes a regular file.
-func (w *writer) file(p string, m meta, c content) error {
-	if err := w.room(p); err != nil {
+func (w *writer) file(pl place, m *meta, c content) error {
+	if err := w.room(pl); err != nil {
 		return err
 	}
-	d, _, e := w.im.ns.Open(&w.im.root, nil, p, abi.O_CREAT|abi.O_EXCL|abi.O_WRONLY, 0o600)
-	if e != 0 {
-		return w.im.fail(p, e)
+	var d *vfs.Dentry
+	err := w.change(pl.dir, pl.path, func() (e abi.Errno) {
+		d, _, e = w.im.ns.Open(&w.im.root, pl.dir, pl.name, abi.O_CREAT|abi.O_EXCL|abi.O_WRONLY, 0o600)
+		return e
+	})
+	if err != nil {
+		if d != nil {
+			d.Unref()
+		}
+		return err
 	}
 	defer d.Unref()
 	if c.data == nil {
 		c.data = []extent{{0, c.size}}
 	}
+	end := int64(0)
 	for _, x := range c.data {
-		if err := w.copy(p, d, x, &c); err != nil {
+		if err := w.copy(pl.path, d, x, c.r); err != nil {
 			return err
 		}
+		end = x.off + x.n
 	}
-	// Also what ends in a hole has its size.
-	var a vfs.Attr
-	if e = d.Attr(&a); e == 0 && a.Size < c.size {
-		e = d.SetAttr(&w.im.root, &vfs.SetAttr{Mask: vfs.SetSize, Size: c.size})
+	if end < c.size { // it ends in a hole
+		if e := d.Node().SetAttr(&vfs.SetAttr{Mask: vfs.SetSize, Size: c.size}); e != 0 {
+			return w.im.fail(pl.path, e)
+		}
 	}
-	if e != 0 {
-		return w.im.fail(p, e)
-	}
-	return w.finish(p, m)
+	return w.finish(d, pl.path, m, true)
 }
 
+// errShort is a source that does not have what it promised.
+var errShort = errors.New("is shorter than it says; it may have changed meanwhile")
+
 // copy copies one part.
-func (w *writer) copy(p string, d *vfs.Dentry, x extent, c *content) error {
+func (w *writer) copy(p string, d *vfs.Dentry, x extent, r io.Reader) error {
 	for x.n > 0 {
-		buf := w.buf[:min(x.n, int64(len(w.buf)))]
-		n, err := io.ReadFull(c.r, buf)
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		if err := stopped(w.im.ctx); err != nil {
 			return err
 		}
-		short := err != nil // the file was cut while it was read, or the archive ends
+		buf := w.buf[:min(x.n, int64(len(w.buf)))]
+		n, err := io.ReadFull(r, buf)
 		for part := buf[:n]; len(part) > 0; {
-			if skip := zeros(part); c.zeros && skip > 0 {
-				x.off += int64(skip)
-				x.n -= int64(skip)
-				part = part[skip:]
-				continue
-			}
-			take := len(part)
-			if c.zeros {
-				take = min(take, holeSize)
-			}
-			m := vfs.Memory(part[:take])
-			done, _, e := d.Node().Write(x.off, take, &m)
+			m := vfs.Memory(part)
+			done, _, e := d.Node().Write(x.off, len(part), &m)
 			if e != 0 {
 				return w.im.fail(p, e)
 			}
@@ -204,55 +445,65 @@ func (w *writer) copy(p string, d *vfs.Dentry, x extent, c *content) error {
 			x.n -= int64(done)
 			w.progress.add(int64(done))
 		}
-		if short {
-			return errors.New("is shorter than it says; it may have changed meanwhile")
+		switch {
+		case err == nil:
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return errShort
+		default:
+			return err
 		}
 	}
 	return nil
 }
 
-// holeSize is the least length of zeros that is made a hole.
-const holeSize = 4096
-
-var zeroBlock [holeSize]byte
-
-// zeros returns how many bytes of whole blocks at the front of p are zero.
-func zeros(p []byte) int {
-	n := 0
-	for len(p)-n >= holeSize && bytes.Equal(p[n:n+holeSize], zeroBlock[:]) {
-		n += holeSize
-	}
-	return n
-}
-
-func (w *writer) symlink(p, target string, m meta) error {
-	if err := w.room(p); err != nil {
+// symlink makes a symbolic link.
+func (w *writer) symlink(pl place, target string, m *meta) error {
+	if err := w.room(pl); err != nil {
 		return err
 	}
-	if e := w.im.ns.Symlink(&w.im.root, target, nil, p); e != 0 {
-		return w.im.fail(p, e)
-	}
-	return w.finish(p, m)
-}
-
-// link makes another name of the file at old.
-func (w *writer) link(p, old string) error {
-	if p == old {
-		return nil
-	}
-	if err := w.room(p); err != nil {
+	if err := w.change(pl.dir, pl.path, func() abi.Errno { return w.im.ns.Symlink(&w.im.root, target, pl.dir, pl.name) }); err != nil {
 		return err
 	}
-	return w.im.fail(p, w.im.ns.Link(&w.im.root, nil, old, nil, p, 0))
+	return w.finishMade(pl, m)
+}
+
+func (w *writer) finishMade(pl place, m *meta) error {
+	d, err := w.made(pl)
+	if err != nil {
+		return err
+	}
+	defer d.Unref()
+	return w.finish(d, pl.path, m, true)
+}
+
+// link makes another name of a file.
+func (w *writer) link(pl place, old *vfs.Dentry) error {
+	if there, err := w.lookup(pl); err != nil {
+		return err
+	} else if there != nil {
+		same := there.Node() == old.Node()
+		there.Unref()
+		if same {
+			return nil
+		}
+	}
+	if err := w.room(pl); err != nil {
+		return err
+	}
+	return w.change(pl.dir, pl.path, func() abi.Errno {
+		return w.im.ns.Link(&w.im.root, old, "", pl.dir, pl.name, abi.AT_EMPTY_PATH)
+	})
 }
 
 // node makes a device, FIFO or socket: mode has the type.
-func (w *writer) node(p string, mode uint32, rdev uint64, m meta) error {
-	if err := w.room(p); err != nil {
+func (w *writer) node(pl place, mode uint32, rdev uint64, m *meta) error {
+	if err := w.room(pl); err != nil {
 		return err
 	}
-	if e := w.im.ns.Mknod(&w.im.root, nil, p, mode, rdev); e != 0 {
-		return w.im.fail(p, e)
+	if err := w.change(pl.dir, pl.path, func() abi.Errno {
+		return w.im.ns.Mknod(&w.im.root, pl.dir, pl.name, mode, rdev)
+	}); err != nil {
+		return err
 	}
-	return w.finish(p, m)
+	return w.finishMade(pl, m)
 }
