@@ -30,6 +30,9 @@ type Crashes struct {
 	PerWindow int
 	// Total is how many states there are at most, chosen at random; 0 is no limit.
 	Total int
+	// Whole are ranges of bytes, of whole sectors, that no write is torn in: what a file system
+	// must be able to rely on where it has one place only for something.
+	Whole [][2]int64
 }
 
 // State is a content after a crash.
@@ -142,6 +145,22 @@ func tears(n int) []tear {
 	return out
 }
 
+// tears lists the ways to tear event i.
+func (c *Crashes) tears(i int) []tear {
+	e := c.Events[i]
+	return slices.DeleteFunc(tears(len(e.Data)/sectorSize), func(t tear) bool {
+		for _, edge := range []int{t.lo, t.hi} {
+			at := e.Off + int64(edge)*sectorSize
+			for _, w := range c.Whole {
+				if w[0] < at && at < w[1] {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // cuts lists the states of a window.
 func (c *Crashes) cuts(nr int, w window) []cut {
 	n := len(w.writes)
@@ -151,7 +170,7 @@ func (c *Crashes) cuts(nr int, w window) []cut {
 		add(cutPrefix, i, 0)
 	}
 	for i, e := range w.writes {
-		for _, t := range tears(len(c.Events[e].Data) / sectorSize) {
+		for _, t := range c.tears(e) {
 			add(cutTorn, i, t.code())
 		}
 	}
@@ -238,7 +257,7 @@ func (c *Crashes) build(stable *Image, w window, k cut) State {
 			keep = c.Events[w.writes[i]].Call != int(k.a)
 		case cutRandom:
 			keep = rng.IntN(16) < rate
-			if ts := tears(len(c.Events[w.writes[i]].Data) / sectorSize); keep && len(ts) > 0 && rng.IntN(6) == 0 {
+			if ts := c.tears(w.writes[i]); keep && len(ts) > 0 && rng.IntN(6) == 0 {
 				put(i, &ts[rng.IntN(len(ts))])
 				continue
 			}

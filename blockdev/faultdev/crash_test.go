@@ -154,6 +154,22 @@ func TestCrashStates(t *testing.T) {
 	}
 }
 
+// TestCrashWhole: what is to stay whole does.
+func TestCrashWhole(t *testing.T) {
+	c := recordOf(t, func(write func(int, int, byte), flush func()) { write(0, 8, 1) })
+	c.Whole = [][2]int64{{2 * sectorSize, 4 * sectorSize}}
+	n := 0
+	for s := range c.States() {
+		n++
+		if k := content(s.Image); k[2] != k[3] {
+			t.Errorf("state %s: %s", s.ID, k)
+		}
+	}
+	if n < 8 {
+		t.Errorf("only %d states", n)
+	}
+}
+
 // TestCrashSamples: windows with many writes are sampled, and limits hold.
 func TestCrashSamples(t *testing.T) {
 	c := recordOf(t, func(write func(int, int, byte), flush func()) {

@@ -1,0 +1,181 @@
+package crash
+
+import (
+	"fmt"
+	"slices"
+)
+
+// allowed says what a file may be after a crash.
+//
+// Names and attributes are those of state k. Content is written behind, in any order, but: what is
+// durable is there; size follows content, so what a write has put behind the end of the file
+// appears with the size or not at all, and zeros only where zeros once were; what truncate and
+// punch took away is gone if they are in state k.
+type allowed struct {
+	file      *object
+	k         int   // operations before this one are in the names and attributes
+	durable   int   // operations before this one are in the content
+	hi        int   // operations from this one on had not begun
+	blockSize int64 // of the file system
+	zeros     bool  // see oracle
+}
+
+// spread has, for a stretch of a file, the versions of content that may be there.
+type spread struct {
+	off, end int64
+	versions []uint32
+}
+
+// sizes returns the sizes that the file may have: those in exact, and multiples of the block
+// size from lo to hi.
+func (a *allowed) sizes() (lo, hi int64, exact []int64) {
+	was := int64(0)
+	for _, c := range a.file.changes {
+		grows := c.size > was
+		was = c.size
+		switch {
+		case c.op >= a.hi:
+			return lo, hi, exact
+		case c.op < a.durable, c.op < a.k && (c.kind == changeSize || grows && c.kind != changeWrite):
+			lo, hi, exact = c.size, c.size, []int64{c.size}
+		case c.kind == changeSize:
+			return lo, hi, exact // it is not done, and so nothing that came after it
+		default:
+			hi = max(hi, c.size)
+			exact = append(exact, c.size)
+		}
+	}
+	return lo, hi, exact
+}
+
+// spreads divides [0, size) by what may be there.
+func (a *allowed) spreads(size int64) []spread {
+	cuts := []int64{0, size}
+	for _, c := range a.file.changes {
+		if c.op >= a.hi {
+			break
+		}
+		cuts = append(cuts, c.off, c.end, c.size, roundUp(c.end, a.blockSize), roundUp(c.off, a.blockSize))
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	var out []spread
+	for i := 1; i < len(cuts); i++ {
+		if lo, hi := cuts[i-1], cuts[i]; lo >= 0 && hi <= size {
+			out = append(out, spread{lo, hi, a.versions(lo, hi)})
+		}
+	}
+	return out
+}
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
+
+// versions returns what may be at [lo, hi), which no boundary of a change divides.
+func (a *allowed) versions(lo, hi int64) []uint32 {
+	var v []uint32 // none: behind the end
+	was := int64(0)
+	add := func(n uint32) {
+		if !slices.Contains(v, n) {
+			v = append(v, n)
+		}
+	}
+	for _, c := range a.file.changes {
+		if c.op >= a.hi {
+			break
+		}
+		durable := c.op < a.durable
+		covers := c.off <= lo && hi <= c.end
+		switch {
+		case c.kind == changeWrite && covers:
+			switch {
+			case durable:
+				v = v[:0]
+			case a.zeros && hi > was:
+				add(0)
+			}
+			add(c.version())
+		case c.kind == changeZero && covers:
+			if durable || c.op < a.k {
+				v = v[:0]
+			}
+			add(0)
+		case c.kind == changeSize && lo >= c.end:
+			if durable || c.op < a.k {
+				v = v[:0]
+			} else if lo < roundUp(c.end, a.blockSize) {
+				add(0) // zeroed before the size changes
+			}
+		case lo >= was && hi <= c.size:
+			// Between the old end and what has moved it.
+			if durable {
+				v = v[:0]
+			}
+			add(0)
+		}
+		was = c.size
+	}
+	return v
+}
+
+// check compares a file with what it may be.
+func (a *allowed) check(s *seenInode, all []*object) error {
+	lo, hi, exact := a.sizes()
+	if !(s.size >= lo && s.size <= hi && s.size%a.blockSize == 0 || slices.Contains(exact, s.size)) {
+		return fmt.Errorf("%v has %d bytes, want %d, or of %d to %d", a.file, s.size, exact, lo, hi)
+	}
+	for _, sp := range a.spreads(s.size) {
+		if err := a.checkSpread(s, sp, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const sectorSize = 512
+
+func (a *allowed) checkSpread(s *seenInode, sp spread, all []*object) error {
+	at := sp.off
+	hole := func(end int64) error {
+		if at < end && !slices.Contains(sp.versions, 0) {
+			return fmt.Errorf("%v is a hole from %d to %d, want what was written there by %v", a.file, at, end, a.ops(sp.versions))
+		}
+		at = max(at, end)
+		return nil
+	}
+	for _, c := range s.data {
+		if c.off+int64(len(c.p)) <= at {
+			continue
+		}
+		if c.off >= sp.end {
+			break
+		}
+		if err := hole(min(c.off, sp.end)); err != nil {
+			return err
+		}
+		for end := min(c.off+int64(len(c.p)), sp.end); at < end; {
+			n := min(sectorSize-at%sectorSize, end-at)
+			p := c.p[at-c.off:][:n]
+			if !slices.ContainsFunc(sp.versions, func(v uint32) bool { return matches(p, a.file.tag, v, at) }) {
+				return fmt.Errorf("%v has at %d %s, want what was written by %v", a.file, at, identify(p, at, all), a.ops(sp.versions))
+			}
+			at += n
+		}
+	}
+	return hole(sp.end)
+}
+
+// ops names operations for a message.
+func (a *allowed) ops(versions []uint32) []string {
+	var out []string
+	for _, v := range versions {
+		if v == 0 {
+			out = append(out, "zeros")
+		} else {
+			out = append(out, fmt.Sprintf("operation %d", v-1))
+		}
+	}
+	if out == nil {
+		out = []string{"nothing"}
+	}
+	return out
+}
