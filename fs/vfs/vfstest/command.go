@@ -66,10 +66,17 @@ func (r *run) command(a args) (abi.Errno, error) {
 		return e, nil
 	case "hold":
 		f, e := a.open(s, 2)
-		if e == 0 {
-			r.hold(a.at(1), f)
+		if e != 0 {
+			return e, nil
 		}
-		return e, nil
+		var at vfs.Attr
+		if f.Stat(&at); at.Mode&abi.S_IFMT != abi.S_IFREG && at.Mode&abi.S_IFMT != abi.S_IFDIR {
+			// What opening others does is not the file system's.
+			f.Close()
+			return abi.ENXIO, nil
+		}
+		r.hold(a.at(1), f)
+		return 0, nil
 	case "drop":
 		r.handle(a).Close()
 		delete(r.held, a[1])

@@ -32,8 +32,8 @@ type mounted struct {
 	end     func() error
 }
 
-// jail is the directory that sequences run in, out of the way of lost+found.
-const jail = "jail"
+// JailDir is the directory that sequences run in, out of the way of lost+found.
+const JailDir = "jail"
 
 // Start implements Instance.
 func (m *mounted) Start() (System, error) {
@@ -41,10 +41,10 @@ func (m *mounted) Start() (System, error) {
 		m.ns = vfs.NewNamespace(m.fs)
 	}
 	s := NewSystem(m.ns)
-	if e := s.Mkdir(jail, 0o755); e != 0 && e != abi.EEXIST {
+	if e := s.Mkdir(JailDir, 0o755); e != 0 && e != abi.EEXIST && e != abi.EROFS {
 		return nil, fmt.Errorf("mkdir: %s", e.String())
 	}
-	if e := s.Jail(jail); e != 0 {
+	if e := s.Jail(JailDir); e != 0 {
 		return nil, fmt.Errorf("chroot: %s", e.String())
 	}
 	return s, nil
