@@ -4,6 +4,7 @@ package image
 type Cmd struct {
 	Create createCmd `cmd:"" help:"Make an image: empty, or of a directory or a tar archive."`
 	Import importCmd `cmd:"" help:"Put a directory, an archive or a container image into an image."`
+	Export exportCmd `cmd:"" help:"Write files of an image as a tar archive."`
 	Ls     lsCmd     `cmd:"" help:"List what is in an image."`
 	Cat    catCmd    `cmd:"" help:"Write files of an image to standard output."`
 	Put    putCmd    `cmd:"" help:"Copy files and directories into an image."`
