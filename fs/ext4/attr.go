@@ -60,7 +60,7 @@ func (n *inode) SetAttr(s *vfs.SetAttr) abi.Errno {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h, err := n.fs.begin(1)
+	h, err := n.fs.begin(superCredits + attrCredits)
 	if err != nil {
 		return errno(err)
 	}
@@ -103,4 +103,57 @@ func (n *inode) setAttr(s *vfs.SetAttr) {
 	}
 	d.Ctime = now
 	n.atimeDue.Store(atimeIsOld(d, now.Sec))
+}
+
+// Flags that users can change, by chattr(1). Those that say how content is stored (in extents, in the
+// journal, folded) are not among them.
+const userFlags = disk.InodeSecRm | disk.InodeUnRm | disk.InodeCompr | disk.InodeSync | disk.InodeImmutable |
+	disk.InodeAppend | disk.InodeNoDump | disk.InodeNoAtime | disk.InodeNoTail | disk.InodeDirSync | disk.InodeTopDir
+
+// inheritedFlags are passed on from a directory to what is made in it.
+const inheritedFlags = disk.InodeSecRm | disk.InodeUnRm | disk.InodeCompr | disk.InodeSync | disk.InodeNoDump |
+	disk.InodeNoAtime | disk.InodeNoCompr | disk.InodeNoTail | disk.InodeDirSync
+
+// shownFlags are those that lsattr(1) shows.
+const shownFlags = userFlags | disk.InodeNoCompr | disk.InodeEncrypt | disk.InodeIndex | disk.InodeJournalData |
+	disk.InodeExtents | disk.InodeVerity | disk.InodeInline | disk.InodeProjInh | disk.InodeCasefold
+
+// flagsFor returns those of flags that mean something for a file of the mode.
+func flagsFor(mode, flags uint32) uint32 {
+	switch mode & abi.S_IFMT {
+	case abi.S_IFDIR:
+		return flags
+	case abi.S_IFREG:
+		return flags &^ (disk.InodeDirSync | disk.InodeTopDir)
+	}
+	return flags & (disk.InodeNoDump | disk.InodeNoAtime)
+}
+
+// Flags implements vfs.FlagNode. ext4's flags have the values of Linux's FS_*_FL.
+func (n *inode) Flags() uint32 { return n.flag.Load() & shownFlags }
+
+// SetFlags implements vfs.FlagNode.
+func (n *inode) SetFlags(flags uint32) abi.Errno {
+	fs := n.fs
+	if fs.readOnly.Load() {
+		return abi.EROFS
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	changed := (n.d.Flags ^ flags) & shownFlags
+	if flags&^shownFlags != 0 || changed&^userFlags != 0 || flagsFor(n.mode.Load(), changed) != changed {
+		return abi.EOPNOTSUPP
+	}
+	h, err := fs.begin(superCredits + attrCredits)
+	if err != nil {
+		return errno(err)
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return errno(err)
+	}
+	n.setFlags(n.d.Flags ^ changed)
+	n.stamp(fs.now(), false)
+	n.touched(h, false)
+	return 0
 }

@@ -103,6 +103,26 @@ const (
 	maxOneTake = 1 << 15
 )
 
+// roomFor returns ENOSPC unless so many blocks can be taken for metadata.
+func (fs *FS) roomFor(blocks int64, privileged bool) error {
+	if blocks == 0 {
+		return nil
+	}
+	free := fs.freeBlocks.Load() - fs.busyBlocks.Load()
+	if !privileged {
+		free -= int64(fs.sb.RBlocksCount)
+	}
+	if free < blocks {
+		return abi.ENOSPC
+	}
+	return nil
+}
+
+// mayUseReserve tells whether the blocks kept for the superuser are for this user.
+func (fs *FS) mayUseReserve(uid, gid uint32) bool {
+	return uid == 0 || uid == uint32(fs.sb.DefResUID) || gid != 0 && gid == uint32(fs.sb.DefResGID)
+}
+
 // taker does something with a run of g that has been found free. g.mu is held.
 type taker func(g *group, b *buffer, start, n uint32) error
 

@@ -46,6 +46,8 @@ type buffer struct {
 	tx   atomic.Pointer[transaction]
 	gen  uint32 // seed of the owner's checksums, with the role
 
+	order atomic.Pointer[leafOrder] // of a directory leaf; nil until it is read
+
 	fresh bool // nothing on the device leads to the block yet; written first
 
 	mu     sync.Mutex // held while loading or checking

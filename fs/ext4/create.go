@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"pinhole/abi"
+	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
 )
 
@@ -52,21 +53,32 @@ func (n *inode) createNode(name string, c *vfs.NewNode, target string) (vfs.Node
 
 // create makes a new inode and enters it under name.
 func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, error) {
-	fs := n.fs
 	n.mu.Lock()
 	var s slot
-	defer func() {
-		s.release(fs)
-		n.mu.Unlock()
-	}()
-	if err := n.findSlot(name, &s); err != nil {
+	child, err := n.createAt(name, &s, c, target)
+	s.release(n.fs)
+	n.mu.Unlock()
+	return child, err
+}
+
+func (n *inode) createAt(name string, s *slot, c *vfs.NewNode, target string) (*inode, error) {
+	fs := n.fs
+	if err := n.findSlot(name, s); err != nil {
 		return nil, err
 	}
 	isDir := isType(c.Mode, abi.S_IFDIR)
 	if isDir && n.linksFull() {
 		return nil, abi.EMLINK
 	}
-	h, err := fs.begin(24)
+	credits, blocks := n.putCredits(s)+newInodeCredits+orphanCredits, n.putBlocks(s)
+	if isDir || len(target) >= disk.BlockAreaSize {
+		credits += firstBlockCredits
+		blocks++
+	}
+	if err := fs.roomFor(blocks, fs.mayUseReserve(c.UID, c.GID)); err != nil {
+		return nil, err
+	}
+	h, err := fs.begin(credits)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +99,7 @@ func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, erro
 		err = child.setTarget(h, target)
 	}
 	if err == nil {
-		err = n.putName(h, &s, name, child.ino, c.Mode)
+		err = n.putName(h, s, name, child.ino, c.Mode)
 	}
 	if err != nil {
 		// Without names and references the inode goes away again.
@@ -111,6 +123,40 @@ func (n *inode) create(name string, c *vfs.NewNode, target string) (*inode, erro
 	return child, nil
 }
 
+// Tmpfile implements vfs.TmpMaker. The file is on the orphan list until Link takes it off.
+func (n *inode) Tmpfile(c *vfs.NewNode, linkable bool) (vfs.Node, abi.Errno) {
+	if !n.isDir() {
+		return nil, abi.ENOTDIR
+	}
+	if !isType(c.Mode, abi.S_IFREG) {
+		return nil, abi.EINVAL
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.removed {
+		return nil, abi.ENOENT
+	}
+	fs := n.fs
+	h, err := fs.begin(superCredits + newInodeCredits + orphanCredits)
+	if err != nil {
+		return nil, errno(err)
+	}
+	child, err := fs.newInode(h, n, c, fs.now())
+	if err != nil {
+		h.end()
+		return nil, errno(err)
+	}
+	child.linkable = linkable
+	err = fs.addOrphan(h, child)
+	h.end()
+	child.mu.Unlock()
+	if err != nil {
+		child.Unref()
+		return nil, errno(err)
+	}
+	return child, 0
+}
+
 // Link implements vfs.Node.
 func (n *inode) Link(name string, target vfs.Node) abi.Errno {
 	t, ok := target.(*inode)
@@ -127,22 +173,26 @@ func (n *inode) Link(name string, target vfs.Node) abi.Errno {
 }
 
 func (n *inode) link(name string, t *inode) error {
+	fs := n.fs
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var s slot
-	defer s.release(n.fs)
+	defer s.release(fs)
 	if err := n.findSlot(name, &s); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.d.Links == 0:
+	case t.d.Links == 0 && !t.linkable:
 		return abi.ENOENT
 	case t.d.Links >= maxLinks:
 		return abi.EMLINK
 	}
-	h, err := n.fs.begin(16)
+	if err := fs.roomFor(n.putBlocks(&s), true); err != nil {
+		return err
+	}
+	h, err := fs.begin(n.putCredits(&s) + attrCredits + orphanCredits)
 	if err != nil {
 		return err
 	}
@@ -156,8 +206,16 @@ func (n *inode) link(name string, t *inode) error {
 	if err := n.putName(h, &s, name, t.ino, t.mode.Load()); err != nil {
 		return err
 	}
-	now := n.fs.now()
 	t.d.Links++
+	if t.linkable {
+		// It was made without a name. Should this fail, what a mount finds on the list has a
+		// name, and is kept.
+		t.linkable = false
+		if err := fs.dropOrphan(h, t); err != nil {
+			fs.log("inode %d: %v", t.ino, err)
+		}
+	}
+	now := fs.now()
 	t.stamp(now, false)
 	t.touched(h, true)
 	n.stamp(now, true)

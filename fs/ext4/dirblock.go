@@ -71,10 +71,14 @@ func entryAt(data []byte, off int) dirEntry {
 // of the entry before it (-1 for the first), or -1.
 func findEntry(data []byte, name string) (off, prev int) {
 	prev = -1
+	if name == "" {
+		return -1, -1
+	}
+	last := name[len(name)-1] // names that are alike mostly differ at the end
 	for off = 0; off+disk.DirentHeader <= len(data); {
 		head := le.Uint64(data[off:]) // inode, record length, name length, type
 		if int(head>>48&0xff) == len(name) && uint32(head) != 0 {
-			if end := off + disk.DirentHeader + len(name); end <= len(data) && string(data[off+disk.DirentHeader:end]) == name {
+			if end := off + disk.DirentHeader + len(name); end <= len(data) && data[end-1] == last && string(data[off+disk.DirentHeader:end]) == name {
 				return off, prev
 			}
 		}
@@ -93,6 +97,10 @@ func findEntry(data []byte, name string) (off, prev int) {
 func findBoth(data []byte, name string) (entry, room int) {
 	need := disk.DirentSize(len(name))
 	room = -1
+	if name == "" {
+		return -1, -1
+	}
+	last := name[len(name)-1]
 	for off := 0; off+disk.DirentHeader <= len(data); {
 		head := le.Uint64(data[off:])
 		k := int(head >> 48 & 0xff)
@@ -100,7 +108,7 @@ func findBoth(data []byte, name string) (entry, room int) {
 		n := have
 		if uint32(head) != 0 {
 			if k == len(name) {
-				if end := off + disk.DirentHeader + k; end <= len(data) && string(data[off+disk.DirentHeader:end]) == name {
+				if end := off + disk.DirentHeader + k; end <= len(data) && data[end-1] == last && string(data[off+disk.DirentHeader:end]) == name {
 					return off, -1
 				}
 			}
@@ -196,5 +204,7 @@ func (fs *FS) direntType(t uint8) uint8 {
 	if !fs.hasFiletype || t >= disk.TypeMax {
 		return abi.DT_UNKNOWN
 	}
-	return [disk.TypeMax]uint8{abi.DT_UNKNOWN, abi.DT_REG, abi.DT_DIR, abi.DT_CHR, abi.DT_BLK, abi.DT_FIFO, abi.DT_SOCK, abi.DT_LNK}[t]
+	return direntTypes[t]
 }
+
+var direntTypes = [disk.TypeMax]uint8{abi.DT_UNKNOWN, abi.DT_REG, abi.DT_DIR, abi.DT_CHR, abi.DT_BLK, abi.DT_FIFO, abi.DT_SOCK, abi.DT_LNK}

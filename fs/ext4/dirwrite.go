@@ -22,22 +22,33 @@ func (s *slot) release(fs *FS) {
 // findSlot looks for a place for name, and makes sure that it is not taken. The caller
 // holds n.mu exclusively and releases the slot.
 func (n *inode) findSlot(name string, s *slot) error {
+	p, err := n.look(name, s)
+	if err == nil && p.b != nil {
+		n.fs.buffers.put(p.b)
+		err = abi.EEXIST
+	}
+	return err
+}
+
+// look looks a name up, and for a place for it at the same time: it returns where the entry is, or,
+// if there is none (b is nil then), makes s the slot for one. Which entry comes before is not told.
+// The caller holds n.mu exclusively, and gives the position's buffer back and releases the slot.
+func (n *inode) look(name string, s *slot) (dirPos, error) {
 	*s = slot{off: -1}
 	if n.removed {
-		return abi.ENOENT
+		return dirPos{}, abi.ENOENT
 	}
 	if n.indexed() {
-		return n.findSlotIndexed(name, s)
+		return n.lookIndexed(name, s)
 	}
 	for i := range n.dirBlocks() {
 		b, err := n.leaf(i)
 		if err != nil {
-			return err
+			return dirPos{}, err
 		}
 		entry, room := findBoth(n.entries(b), name)
 		if entry >= 0 {
-			n.fs.buffers.put(b)
-			return abi.EEXIST
+			return dirPos{b: b, off: entry}, nil
 		}
 		if s.b == nil && room >= 0 {
 			s.b, s.off = b, room
@@ -45,7 +56,7 @@ func (n *inode) findSlot(name string, s *slot) error {
 		}
 		n.fs.buffers.put(b)
 	}
-	return nil
+	return dirPos{}, nil
 }
 
 // putName enters a name at the slot that findSlot has found.
@@ -65,7 +76,7 @@ func (n *inode) putName(h handle, s *slot, name string, ino uint32, mode uint32)
 		n.fs.initLeaf(b.data)
 		s.b, s.off = b, 0
 	}
-	h.access(s.b)
+	h.leafAccess(s.b)
 	putEntry(n.entries(s.b), s.off, ino, typ, name)
 	return nil
 }
@@ -84,14 +95,14 @@ func (n *inode) growDir(h handle, kind roleKind) (*buffer, error) {
 		return nil, err
 	}
 	b := n.fs.buffers.create(r.home, makeRole(kind, n.ino), n.seed)
-	h.access(b)
+	h.leafAccess(b)
 	n.setSize(n.size + int64(n.fs.bs))
 	return b, nil
 }
 
 // cutName removes the entry at p.
 func (n *inode) cutName(h handle, p dirPos) {
-	h.access(p.b)
+	h.leafAccess(p.b)
 	cutEntry(n.entries(p.b), p.off, p.prev)
 }
 

@@ -2,7 +2,7 @@ package ext4
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +98,7 @@ type FS struct {
 	damaged     atomic.Bool // corruption was found
 	corruptions atomic.Int64
 	unmounted   atomic.Bool
-	cookieSeed  uint64 // of directory cookies; differs from mount to mount
+	cookieSeed  maphash.Seed // of directory cookies; differs from mount to mount
 }
 
 var _ vfs.FileSystem = (*FS)(nil)
@@ -107,7 +107,7 @@ var _ vfs.FileSystem = (*FS)(nil)
 // inodes on the orphan list are deleted or truncated. The caller keeps dev open until after
 // Unmount.
 func Mount(dev blockdev.Device, opts Options) (*FS, error) {
-	fs := &FS{dev: dev, opts: opts, clock: opts.Clock, logf: opts.Log, cookieSeed: rand.Uint64()}
+	fs := &FS{dev: dev, opts: opts, clock: opts.Clock, logf: opts.Log, cookieSeed: maphash.MakeSeed()}
 	if fs.clock == nil {
 		fs.clock = hostClock
 	}

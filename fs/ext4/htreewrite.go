@@ -8,37 +8,33 @@ import (
 	"pinhole/fs/ext4/disk"
 )
 
-// findSlotIndexed is findSlot for a directory with a hash tree.
-func (n *inode) findSlotIndexed(name string, s *slot) error {
+// lookIndexed is look for a directory with a hash tree.
+func (n *inode) lookIndexed(name string, s *slot) (dirPos, error) {
 	if err := n.htreeRoot(&s.path); err != nil {
-		return err
+		return dirPos{}, err
 	}
 	s.hash = n.fs.hashOf(disk.HashVersion(s.path.info.HashVersion), name)
 	if err := n.descend(&s.path, s.hash); err != nil {
-		return err
+		return dirPos{}, err
 	}
 	b, err := n.htreeLeaf(&s.path)
 	if err != nil {
-		return err
+		return dirPos{}, err
 	}
-	s.b = b
-	var entry int
-	if entry, s.off = findBoth(n.entries(b), name); entry >= 0 {
-		return abi.EEXIST
+	entry, room := findBoth(n.entries(b), name)
+	if entry >= 0 {
+		return dirPos{b: b, off: entry}, nil
 	}
+	s.b, s.off = b, room
 	if x := &s.path.nodes[s.path.n-1]; x.at+1 < x.entries().Count() && x.entries().Hash(x.at+1) != s.hash|1 {
-		return nil
+		return dirPos{}, nil
 	}
 	// Names with the same hash may go on in the next leaf.
 	p, err := n.findIndexed(name)
-	switch err {
-	case nil:
-		n.fs.buffers.put(p.b)
-		return abi.EEXIST
-	case abi.ENOENT:
-		return nil
+	if err == abi.ENOENT {
+		return dirPos{}, nil
 	}
-	return err
+	return p, err
 }
 
 // indexAndPut turns a directory of one full block into one with a hash tree, and enters
@@ -60,13 +56,13 @@ func (n *inode) indexAndPut(h handle, s *slot, name string, ino uint32, typ uint
 	}
 	s.b = leaf
 	// The names go to the new block; the old one becomes the root.
-	h.access(b)
+	h.leafAccess(b)
 	names := make([]hashedEntry, 0, 64)
 	names = n.hashEntries(names, data[dot+recLen(data, dot):], n.fs.hashVersion)
 	n.packLeaf(leaf, names)
 	parent := entryAt(data, dot).ino
 	n.initRoot(b, parent)
-	n.d.Flags |= disk.InodeIndex
+	n.setFlags(n.d.Flags | disk.InodeIndex)
 
 	if err := n.htreeRoot(&s.path); err != nil {
 		return err
@@ -164,7 +160,7 @@ func (n *inode) splitAndPut(h handle, s *slot, name string, ino uint32, typ uint
 	if err != nil {
 		return err
 	}
-	h.access(s.b)
+	h.leafAccess(s.b)
 	n.packLeaf(s.b, list[:mid])
 	n.packLeaf(b, list[mid:])
 	x := &s.path.nodes[s.path.n-1]

@@ -75,10 +75,7 @@ func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode, now disk.Time) (
 	if fs.inodeSize > disk.GoodOldInodeSize {
 		d.ExtraIsize = min(disk.ExtraIsize, uint16(fs.inodeSize-disk.GoodOldInodeSize))
 	}
-	d.Flags = parent.d.Flags & inheritedFlags
-	if !isDir && !isType(c.Mode, abi.S_IFREG) {
-		d.Flags &= disk.InodeNoAtime | disk.InodeNoDump
-	}
+	d.Flags = flagsFor(c.Mode, parent.d.Flags&inheritedFlags)
 	t := disk.ClampTime(now, n.extraTime())
 	d.Atime, d.Ctime, d.Mtime, d.Crtime = t, t, t, t
 	n.setMode(uint16(c.Mode))
@@ -92,6 +89,7 @@ func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode, now disk.Time) (
 		le.PutUint32(d.Block[:], old)
 		le.PutUint32(d.Block[4:], new)
 	}
+	n.flag.Store(d.Flags)
 	n.mu.Lock()
 	if err := fs.inodes.insert(n); err != nil {
 		fs.buffers.put(table)
@@ -105,9 +103,6 @@ func (fs *FS) newInode(h handle, parent *inode, c *vfs.NewNode, now disk.Time) (
 	n.touched(h, true)
 	return n, nil
 }
-
-// inheritedFlags are passed on from a directory to what is made in it.
-const inheritedFlags = disk.InodeSync | disk.InodeNoDump | disk.InodeNoAtime
 
 // initExtents gives a new inode an empty extent tree.
 func (n *inode) initExtents() {

@@ -16,6 +16,7 @@ type inode struct {
 	seed uint32 // of its checksums
 	refs atomic.Int32
 	mode atomic.Uint32 // copy of d.Mode, for reading without a lock
+	flag atomic.Uint32 // copy of d.Flags, likewise
 
 	wbMu sync.Mutex // held while content is written to the device
 	mu   sync.RWMutex
@@ -28,8 +29,8 @@ type inode struct {
 	runsReady atomic.Bool
 	runsMu    sync.Mutex // held while runs is loaded under a shared mu
 	removed   bool       // a directory that rmdir has removed
+	linkable  bool       // a file that was made without a name, and may get one
 	atimeDue  atomic.Bool
-	rootLevel int8 // of a directory: inner levels of its hash tree, as last seen
 	pages     pageTable
 	loose     atomic.Bool // the extent tree may have nodes that are far from full
 	hasWindow atomic.Bool // blocks are kept for its growth
@@ -60,6 +61,8 @@ var (
 	_ vfs.HoleSeeker = (*inode)(nil)
 	_ vfs.XattrNode  = (*inode)(nil)
 	_ vfs.Mapper     = (*inode)(nil)
+	_ vfs.TmpMaker   = (*inode)(nil)
+	_ vfs.FlagNode   = (*inode)(nil)
 )
 
 func isType(mode, typ uint32) bool { return mode&abi.S_IFMT == typ }
@@ -78,6 +81,12 @@ func (n *inode) Mode() uint32 { return n.mode.Load() }
 func (n *inode) setMode(m uint16) {
 	n.d.Mode = m
 	n.mode.Store(uint32(m))
+}
+
+// setFlags changes the flags in both places.
+func (n *inode) setFlags(flags uint32) {
+	n.d.Flags = flags
+	n.flag.Store(flags)
 }
 
 // setSize changes the size in both places.
@@ -134,6 +143,7 @@ func (fs *FS) adoptInode(n *inode) error {
 	d := &n.d
 	mode := uint32(d.Mode)
 	n.mode.Store(mode)
+	n.flag.Store(d.Flags)
 	switch mode & abi.S_IFMT {
 	case abi.S_IFREG, abi.S_IFDIR, abi.S_IFLNK, abi.S_IFCHR, abi.S_IFBLK, abi.S_IFIFO, abi.S_IFSOCK:
 	default:

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"sync"
 
@@ -32,21 +33,78 @@ func (n *inode) byHash() bool { return n.indexed() || n.fs.hasDirIndex && n.dirB
 
 // cookie returns the place of a name in hash order.
 func (fs *FS) cookie(major uint32, name string) int64 {
-	h := fs.cookieSeed
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 0x9e3779b97f4a7c15
-		h ^= h >> 29
+	return max(int64(major>>1)<<32|int64(uint32(maphash.String(fs.cookieSeed, name))), cookieFirst)
+}
+
+// leafOrder is the entries of a directory leaf in hash order. It is made by the first reader, and
+// kept with the leaf's buffer until the leaf changes: programs read directories more often than
+// they change them, and hashing the names is most of the work.
+type leafOrder struct {
+	cookies []int64
+	offs    []uint16 // of the entries in the leaf
+}
+
+// order returns the order of a leaf. The caller holds n.mu.
+func (n *inode) order(b *buffer, version disk.HashVersion) *leafOrder {
+	if o := b.order.Load(); o != nil {
+		return o
 	}
-	return max(int64(major>>1)<<32|int64(uint32(h>>16)), cookieFirst)
+	o := n.sortLeaf(b, version)
+	b.order.Store(o)
+	return o
 }
 
-// hashed is an entry with its place in hash order.
-type hashed struct {
+// leafAccess is handle.access for a leaf whose entries change.
+func (h handle) leafAccess(b *buffer) {
+	h.access(b)
+	b.order.Store(nil)
+}
+
+// placed is an entry of a leaf with its place in hash order.
+type placed struct {
 	cookie int64
-	dirEntry
+	off    uint16
 }
 
-var hashedPool = sync.Pool{New: func() any { return new([]hashed) }}
+var placedPool = sync.Pool{New: func() any { return new([]placed) }}
+
+// sortLeaf makes the order of a leaf.
+func (n *inode) sortLeaf(b *buffer, version disk.HashVersion) *leafOrder {
+	list := placedPool.Get().(*[]placed)
+	l := (*list)[:0]
+	data := n.entries(b)
+	for off := 0; off+disk.DirentHeader <= len(data); off += recLen(data, off) {
+		if le.Uint32(data[off:]) != 0 {
+			l = append(l, placed{n.fs.place(version, entryAt(data, off).name), uint16(off)})
+		}
+	}
+	slices.SortFunc(l, func(a, b placed) int {
+		if a.cookie != b.cookie {
+			return cmp.Compare(a.cookie, b.cookie)
+		}
+		return int(a.off) - int(b.off)
+	})
+	o := &leafOrder{make([]int64, len(l)), make([]uint16, len(l))}
+	for i, e := range l {
+		o.cookies[i], o.offs[i] = e.cookie, e.off
+	}
+	*list = l
+	placedPool.Put(list)
+	return o
+}
+
+// place returns the cookie of a name in a directory with hashes of a version.
+func (fs *FS) place(version disk.HashVersion, name string) int64 {
+	if len(name) <= 2 && name[0] == '.' {
+		switch name {
+		case ".":
+			return cookieDot
+		case "..":
+			return cookieDotDot
+		}
+	}
+	return fs.cookie(fs.hashOf(version, name), name)
+}
 
 // maxCollisionLeaves bounds how many leaves may hold names with the same hash.
 const maxCollisionLeaves = 256
@@ -87,7 +145,8 @@ type emitter struct {
 }
 
 func (m *emitter) put(e dirEntry, cookie int64) bool {
-	m.entry = vfs.DirEntry{Ino: uint64(e.ino), Type: m.fs.direntType(e.typ), Name: e.name, Cookie: cookie}
+	m.entry.Ino, m.entry.Type = uint64(e.ino), m.fs.direntType(e.typ)
+	m.entry.Name, m.entry.Cookie = e.name, cookie
 	return m.emit(&m.entry)
 }
 
@@ -108,50 +167,76 @@ func (n *inode) readDirTree(cookie int64, m *emitter) error {
 	if err := n.descend(&p, uint32(cookie>>32)<<1); err != nil {
 		return err
 	}
-	list := hashedPool.Get().(*[]hashed)
-	defer func() {
-		clear(*list)
-		*list = (*list)[:0]
-		hashedPool.Put(list)
-	}()
 	version := disk.HashVersion(p.info.HashVersion)
 	// Each turn reads a leaf, and those that go on with its last hash.
 	for turns := uint32(0); turns <= n.dirBlocks(); turns++ {
-		more := false
-		var held []*buffer
-		release := func() {
-			for _, b := range held {
-				n.fs.buffers.put(b)
-			}
+		b, err := n.htreeLeaf(&p)
+		if err != nil {
+			return err
 		}
-		for {
-			b, err := n.htreeLeaf(&p)
-			if err != nil {
-				release()
-				return err
-			}
-			held = append(held, b)
-			*list = n.collect(*list, n.entries(b), version, cookie)
-			hash, ok, err := n.advance(&p)
-			if err == nil && len(held) > maxCollisionLeaves {
-				err = n.fs.corruptInode(n.ino, "more than %d leaves of names with one hash", maxCollisionLeaves)
-			}
-			if err != nil {
-				release()
-				return err
-			}
-			if more = ok; !ok || hash&1 == 0 {
-				break
-			}
+		hash, more, err := n.advance(&p)
+		ok := false
+		switch {
+		case err != nil:
+		case more && hash&1 != 0:
+			ok, more, err = n.readCollision(&p, b, version, cookie, m)
+		default:
+			ok = m.putOrder(n.entries(b), n.order(b, version), cookie)
 		}
-		ok := m.putSorted(*list)
-		*list = (*list)[:0]
-		release()
-		if !ok || !more {
-			return nil
+		n.fs.buffers.put(b)
+		if err != nil || !ok || !more {
+			return err
 		}
 	}
 	return n.fs.corruptInode(n.ino, "htree has more leaves than the directory has blocks")
+}
+
+// readCollision reads a leaf whose last hash goes on in the leaf that p leads to, and maybe in more:
+// the entries of all of them are sorted together. more tells whether the directory goes on.
+func (n *inode) readCollision(p *htPath, first *buffer, version disk.HashVersion, cookie int64, m *emitter) (ok, more bool, err error) {
+	held := []*buffer{first}
+	defer func() {
+		for _, b := range held[1:] {
+			n.fs.buffers.put(b)
+		}
+	}()
+	for {
+		b, err := n.htreeLeaf(p)
+		if err != nil {
+			return false, false, err
+		}
+		held = append(held, b)
+		hash, next, err := n.advance(p)
+		if err != nil {
+			return false, false, err
+		}
+		if len(held) > maxCollisionLeaves {
+			return false, false, n.fs.corruptInode(n.ino, "more than %d leaves of names with one hash", maxCollisionLeaves)
+		}
+		if more = next; !next || hash&1 == 0 {
+			break
+		}
+	}
+	type entry struct {
+		cookie int64
+		dirEntry
+	}
+	var list []entry
+	for _, b := range held {
+		o, data := n.order(b, version), n.entries(b)
+		for i, c := range o.cookies {
+			if c > cookie {
+				list = append(list, entry{c, entryAt(data, int(o.offs[i]))})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.cookie, b.cookie) })
+	for _, e := range list {
+		if !m.put(e.dirEntry, e.cookie) {
+			return false, more, nil
+		}
+	}
+	return true, more, nil
 }
 
 // readDirBlock reads a directory of one block in hash order.
@@ -160,44 +245,19 @@ func (n *inode) readDirBlock(cookie int64, m *emitter) error {
 	if err != nil {
 		return err
 	}
-	defer n.fs.buffers.put(b)
-	list := hashedPool.Get().(*[]hashed)
-	*list = n.collect(*list, n.entries(b), n.fs.hashVersion, cookie)
-	m.putSorted(*list)
-	clear(*list)
-	*list = (*list)[:0]
-	hashedPool.Put(list)
+	m.putOrder(n.entries(b), n.order(b, n.fs.hashVersion), cookie)
+	n.fs.buffers.put(b)
 	return nil
 }
 
-// collect adds the entries behind cookie to list.
-func (n *inode) collect(list []hashed, data []byte, version disk.HashVersion, cookie int64) []hashed {
-	for off := 0; off+disk.DirentHeader <= len(data); off += recLen(data, off) {
-		if le.Uint32(data[off:]) == 0 {
-			continue
-		}
-		e := entryAt(data, off)
-		var c int64
-		switch e.name {
-		case ".":
-			c = cookieDot
-		case "..":
-			c = cookieDotDot
-		default:
-			c = n.fs.cookie(n.fs.hashOf(version, e.name), e.name)
-		}
-		if c > cookie {
-			list = append(list, hashed{c, e})
-		}
+// putOrder emits the entries of a leaf behind cookie, until the reader says no.
+func (m *emitter) putOrder(data []byte, o *leafOrder, cookie int64) bool {
+	i := 0
+	if len(o.cookies) > 0 && o.cookies[0] <= cookie {
+		i, _ = slices.BinarySearch(o.cookies, cookie+1)
 	}
-	return list
-}
-
-// putSorted emits entries in order of their cookies until the reader says no.
-func (m *emitter) putSorted(list []hashed) bool {
-	slices.SortFunc(list, func(a, b hashed) int { return cmp.Compare(a.cookie, b.cookie) })
-	for i := range list {
-		if !m.put(list[i].dirEntry, list[i].cookie) {
+	for ; i < len(o.cookies); i++ {
+		if !m.put(entryAt(data, int(o.offs[i])), o.cookies[i]) {
 			return false
 		}
 	}

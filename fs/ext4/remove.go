@@ -17,6 +17,9 @@ func (n *inode) Unlink(name string) abi.Errno {
 	return errno(err)
 }
 
+// removeCredits: two inodes, the leaf with the name, and the orphan list.
+const removeCredits = superCredits + 2*attrCredits + 1 + orphanCredits
+
 // unlink removes a name that is not a directory's. It returns the inode with a reference,
 // which is given back without locks, as that may delete it.
 func (n *inode) unlink(name string) (*inode, error) {
@@ -37,7 +40,7 @@ func (n *inode) unlink(name string) (*inode, error) {
 	}
 	child.mu.Lock()
 	defer child.mu.Unlock()
-	h, err := fs.begin(8)
+	h, err := fs.begin(removeCredits)
 	if err != nil {
 		return child, err
 	}
@@ -129,7 +132,7 @@ func (n *inode) rmdir(name string) (*inode, error) {
 	} else if !empty {
 		return child, abi.ENOTEMPTY
 	}
-	h, err := fs.begin(8)
+	h, err := fs.begin(removeCredits)
 	if err != nil {
 		return child, err
 	}

@@ -43,6 +43,7 @@ type rename struct {
 	flags         uint32
 	moved, old    *inode // with references; old is what has the new name, or nil
 	src, dst      dirPos
+	slot          slot // for the new name, if nothing has it
 }
 
 func (r *rename) run() error {
@@ -56,6 +57,7 @@ func (r *rename) run() error {
 	defer func() {
 		r.fs.buffers.put(r.src.b)
 		r.fs.buffers.put(r.dst.b)
+		r.slot.release(r.fs)
 	}()
 	if err := r.find(); err != nil {
 		return err
@@ -88,10 +90,7 @@ func (r *rename) find() error {
 	if r.src, err = r.from.find(r.name); err != nil {
 		return err
 	}
-	if r.to.removed {
-		return abi.ENOENT
-	}
-	if r.dst, err = r.to.find(r.newName); err != nil && err != abi.ENOENT {
+	if r.dst, err = r.to.look(r.newName, &r.slot); err != nil {
 		return err
 	}
 	switch {
@@ -139,13 +138,6 @@ func (r *rename) check() error {
 func (r *rename) change() error {
 	fs := r.fs
 	exchange := r.flags&abi.RENAME_EXCHANGE != 0
-	var s slot
-	defer s.release(fs)
-	if r.old == nil {
-		if err := r.to.findSlot(r.newName, &s); err != nil {
-			return err
-		}
-	}
 	// Directories that get another parent know it.
 	var up, oldUp dirPos
 	defer func() {
@@ -163,7 +155,15 @@ func (r *rename) change() error {
 			return err
 		}
 	}
-	h, err := fs.begin(32)
+	// Four inodes, two leaves, two "..", and what is replaced on the orphan list.
+	credits := superCredits + 4*attrCredits + 4 + orphanCredits
+	if r.old == nil {
+		credits += r.to.putCredits(&r.slot)
+		if err := fs.roomFor(r.to.putBlocks(&r.slot), true); err != nil {
+			return err
+		}
+	}
+	h, err := fs.begin(credits)
 	if err != nil {
 		return err
 	}
@@ -193,14 +193,12 @@ func (r *rename) change() error {
 		r.to.setName(h, r.dst, r.moved.ino, r.moved.mode.Load())
 		r.from.cutName(h, r.src)
 	default:
-		if err := r.to.putName(h, &s, r.newName, r.moved.ino, r.moved.mode.Load()); err != nil {
+		moves := r.slot.off < 0 // a leaf is split, or an index made
+		if err := r.to.putName(h, &r.slot, r.newName, r.moved.ino, r.moved.mode.Load()); err != nil {
 			return err
 		}
-		// The new name may have moved the old one.
-		fs.buffers.put(r.src.b)
-		if r.src, err = r.from.find(r.name); err != nil {
-			r.src = dirPos{}
-			return fs.corruptInode(r.from.ino, "a name is lost while it is moved: %v", err)
+		if err := r.findAgain(moves); err != nil {
+			return err
 		}
 		r.from.cutName(h, r.src)
 	}
@@ -217,5 +215,26 @@ func (r *rename) change() error {
 	r.moved.stamp(now, false)
 	r.from.stamp(now, true)
 	r.to.stamp(now, true)
+	return nil
+}
+
+// findAgain finds the old name again after the new one was entered, which may have moved it: within
+// its leaf, or, if moves is set, anywhere.
+func (r *rename) findAgain(moves bool) error {
+	if r.from != r.to || !moves && r.src.b != r.slot.b {
+		return nil
+	}
+	if !moves {
+		r.src.off, r.src.prev = findEntry(r.from.entries(r.src.b), r.name)
+		if r.src.off >= 0 {
+			return nil
+		}
+	}
+	r.fs.buffers.put(r.src.b)
+	var err error
+	if r.src, err = r.from.find(r.name); err != nil {
+		r.src = dirPos{}
+		return r.fs.corruptInode(r.from.ino, "a name is lost while it is moved: %v", err)
+	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package disk
 
+import "math/bits"
+
 // HashVersion names a directory hash. On disk only the first three occur; the unsigned
 // kinds follow from a flag in the superblock.
 type HashVersion uint8
@@ -86,21 +88,25 @@ func legacyHash(name string, signed bool) uint32 {
 func hashInput(name string, out []uint32, signed bool) {
 	pad := uint32(len(name)) | uint32(len(name))<<8
 	pad |= pad << 16
-	n := min(len(name), 4*len(out))
-	val, k := pad, 0
-	for i := range n {
-		val = char(name[i], signed) + val<<8
-		if i%4 == 3 {
-			out[k] = val
-			k++
-			val = pad
+	k := 0
+	for ; k < len(out) && len(name) >= 4; k++ {
+		w := uint32(name[0])<<24 | uint32(name[1])<<16 | uint32(name[2])<<8 | uint32(name[3])
+		if signed && w&0x808080 != 0 {
+			// A negative byte borrows from those before it.
+			w = char(name[0], true)<<24 + char(name[1], true)<<16 + char(name[2], true)<<8 + char(name[3], true)
 		}
+		out[k] = w
+		name = name[4:]
 	}
-	if k < len(out) {
-		out[k] = val
-		k++
+	if k == len(out) {
+		return
 	}
-	for ; k < len(out); k++ {
+	val := pad
+	for i := range len(name) {
+		val = char(name[i], signed) + val<<8
+	}
+	out[k] = val
+	for k++; k < len(out); k++ {
 		out[k] = pad
 	}
 }
@@ -119,32 +125,43 @@ func teaTransform(buf *[4]uint32, in *[4]uint32) {
 	buf[1] += b1
 }
 
-// Order of the input words and rotations in the three rounds of half MD4.
-var (
-	md4Order  = [3][8]uint8{{0, 1, 2, 3, 4, 5, 6, 7}, {1, 3, 5, 7, 0, 2, 4, 6}, {3, 7, 2, 6, 1, 5, 0, 4}}
-	md4Rotate = [3][4]uint8{{3, 7, 11, 19}, {3, 5, 9, 13}, {3, 9, 11, 15}}
-	md4Add    = [3]uint32{0, 0x5a827999, 0x6ed9eba1}
+// The additive constants of the rounds of half MD4.
+const (
+	md4Round2 = 0x5a827999
+	md4Round3 = 0x6ed9eba1
 )
 
 // halfMD4 is MD4 (RFC 1320) with half the steps in each round.
 func halfMD4(buf *[4]uint32, in *[8]uint32) {
 	a, b, c, d := buf[0], buf[1], buf[2], buf[3]
-	for round := range 3 {
-		for i, w := range md4Order[round] {
-			var f uint32
-			switch round {
-			case 0:
-				f = d ^ b&(c^d)
-			case 1:
-				f = b&c + (b^c)&d
-			default:
-				f = b ^ c ^ d
-			}
-			t := a + f + in[w] + md4Add[round]
-			s := md4Rotate[round][i&3]
-			a, b, c, d = d, t<<s|t>>(32-s), b, c
-		}
-	}
+
+	a = bits.RotateLeft32(a+(d^b&(c^d))+in[0], 3)
+	d = bits.RotateLeft32(d+(c^a&(b^c))+in[1], 7)
+	c = bits.RotateLeft32(c+(b^d&(a^b))+in[2], 11)
+	b = bits.RotateLeft32(b+(a^c&(d^a))+in[3], 19)
+	a = bits.RotateLeft32(a+(d^b&(c^d))+in[4], 3)
+	d = bits.RotateLeft32(d+(c^a&(b^c))+in[5], 7)
+	c = bits.RotateLeft32(c+(b^d&(a^b))+in[6], 11)
+	b = bits.RotateLeft32(b+(a^c&(d^a))+in[7], 19)
+
+	a = bits.RotateLeft32(a+(b&c+(b^c)&d)+in[1]+md4Round2, 3)
+	d = bits.RotateLeft32(d+(a&b+(a^b)&c)+in[3]+md4Round2, 5)
+	c = bits.RotateLeft32(c+(d&a+(d^a)&b)+in[5]+md4Round2, 9)
+	b = bits.RotateLeft32(b+(c&d+(c^d)&a)+in[7]+md4Round2, 13)
+	a = bits.RotateLeft32(a+(b&c+(b^c)&d)+in[0]+md4Round2, 3)
+	d = bits.RotateLeft32(d+(a&b+(a^b)&c)+in[2]+md4Round2, 5)
+	c = bits.RotateLeft32(c+(d&a+(d^a)&b)+in[4]+md4Round2, 9)
+	b = bits.RotateLeft32(b+(c&d+(c^d)&a)+in[6]+md4Round2, 13)
+
+	a = bits.RotateLeft32(a+(b^c^d)+in[3]+md4Round3, 3)
+	d = bits.RotateLeft32(d+(a^b^c)+in[7]+md4Round3, 9)
+	c = bits.RotateLeft32(c+(d^a^b)+in[2]+md4Round3, 11)
+	b = bits.RotateLeft32(b+(c^d^a)+in[6]+md4Round3, 15)
+	a = bits.RotateLeft32(a+(b^c^d)+in[1]+md4Round3, 3)
+	d = bits.RotateLeft32(d+(a^b^c)+in[5]+md4Round3, 9)
+	c = bits.RotateLeft32(c+(d^a^b)+in[0]+md4Round3, 11)
+	b = bits.RotateLeft32(b+(c^d^a)+in[4]+md4Round3, 15)
+
 	buf[0] += a
 	buf[1] += b
 	buf[2] += c

@@ -1,6 +1,10 @@
 package disk
 
-import "testing"
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
 
 // The expected values are what debugfs's dx_hash says.
 func TestDirHash(t *testing.T) {
@@ -44,6 +48,30 @@ func TestDirHash(t *testing.T) {
 	}
 	if _, _, ok := DirHash(HashSipHash, &seeded, "x"); ok {
 		t.Error("DirHash knows SipHash")
+	}
+}
+
+// TestHashInput compares the packing of names with doing it byte by byte.
+func TestHashInput(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for range 20000 {
+		name := make([]byte, rnd.IntN(70))
+		for i := range name {
+			name[i] = byte(rnd.Uint32()) >> rnd.IntN(2)
+		}
+		for _, signed := range []bool{false, true} {
+			got, want := make([]uint32, 8), make([]uint32, 8)
+			pad := uint32(len(name)) * 0x01010101
+			for i := range want {
+				want[i] = pad
+				for j := i * 4; j < min(i*4+4, len(name)); j++ {
+					want[i] = want[i]<<8 + char(name[j], signed)
+				}
+			}
+			if hashInput(string(name), got, signed); !slices.Equal(got, want) {
+				t.Fatalf("hashInput(%x, %v) = %x, want %x", name, signed, got, want)
+			}
+		}
 	}
 }
 
