@@ -334,6 +334,11 @@ const (
 	FIOCLEX           = 0x5451
 	FIOASYNC          = 0x5452
 	FIOQSIZE          = 0x5460
+	FIGETBSZ          = 0x2
+	FIFREEZE          = 0xc0045877
+	FITHAW            = 0xc0045878
+	FITRIM            = 0xc0185879
+	FIDEDUPERANGE     = 0xc0189436
 	FS_IOC_GETFLAGS   = 0x80086601
 	FS_IOC_SETFLAGS   = 0x40086602
 	FS_IOC_GETVERSION = 0x80087601
@@ -355,4 +360,35 @@ const (
 	PIPE_BUF    = 4096
 	NGROUPS_MAX = 65536
 	SYMLOOP_MAX = 40
+)
+
+// Flags of FS_IOC_GETFLAGS (linux/fs.h, ext4.h): what chattr(1) sets, and what a file system shows.
+const (
+	FS_SECRM_FL           = 0x1
+	FS_UNRM_FL            = 0x2
+	FS_COMPR_FL           = 0x4
+	FS_SYNC_FL            = 0x8
+	FS_IMMUTABLE_FL       = 0x10
+	FS_APPEND_FL          = 0x20
+	FS_NODUMP_FL          = 0x40
+	FS_NOATIME_FL         = 0x80
+	FS_INDEX_FL           = 0x1000
+	FS_JOURNAL_DATA_FL    = 0x4000
+	FS_NOTAIL_FL          = 0x8000
+	FS_DIRSYNC_FL         = 0x10000
+	FS_TOPDIR_FL          = 0x20000
+	FS_HUGE_FILE_FL       = 0x40000
+	FS_EXTENT_FL          = 0x80000
+	FS_INLINE_DATA_FL     = 0x10000000
+	FS_FL_USER_VISIBLE    = 0x0003dfff
+	FS_FL_USER_MODIFIABLE = 0x000380ff
+)
+
+// Extended attributes (xattr(7), setxattr(2)).
+const (
+	XATTR_CREATE   = 0x1
+	XATTR_REPLACE  = 0x2
+	XATTR_NAME_MAX = 255
+	XATTR_SIZE_MAX = 65536
+	XATTR_LIST_MAX = 65536
 )

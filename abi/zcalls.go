@@ -166,10 +166,19 @@ const (
 	CallSignalStack   = 214
 	CallSignalKill    = 215
 	CallSignalThread  = 216
+
+	CallXattrGet      = 224
+	CallXattrSet      = 225
+	CallXattrList     = 226
+	CallXattrRemove   = 227
+	CallXattrFdGet    = 228
+	CallXattrFdSet    = 229
+	CallXattrFdList   = 230
+	CallXattrFdRemove = 231
 )
 
 // CallTop is one more than the highest number of a call.
-const CallTop = 217
+const CallTop = 232
 
 var calls = [CallTop]Call{
 	CallSysAbi: {Name: "sys_abi", Result: TypeSize,
@@ -533,4 +542,28 @@ var calls = [CallTop]Call{
 	CallSignalThread: {Name: "signal_thread", Result: TypeNone,
 		Args:   []Arg{{"pid", TypePID}, {"tid", TypePID}, {"sig", TypeInt}},
 		Errors: []Errno{EAGAIN, EINVAL, EPERM, ESRCH}},
+	CallXattrGet: {Name: "xattr_get", Result: TypeSize,
+		Args:   []Arg{{"path", TypePath}, {"name", TypeAddr}, {"value", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EACCES, EBADF, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP, ERANGE, EUCLEAN}},
+	CallXattrSet: {Name: "xattr_set", Result: TypeNone,
+		Args:   []Arg{{"path", TypePath}, {"name", TypeAddr}, {"value", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}, {"at", TypeUInt}},
+		Errors: []Errno{E2BIG, EACCES, EBADF, EEXIST, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOSPC, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
+	CallXattrList: {Name: "xattr_list", Result: TypeSize,
+		Args:   []Arg{{"path", TypePath}, {"list", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EACCES, EBADF, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EOPNOTSUPP, ERANGE, EUCLEAN}},
+	CallXattrRemove: {Name: "xattr_remove", Result: TypeNone,
+		Args:   []Arg{{"path", TypePath}, {"name", TypeAddr}, {"flags", TypeUInt}},
+		Errors: []Errno{EACCES, EBADF, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOSPC, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
+	CallXattrFdGet: {Name: "xattr_fd_get", Result: TypeSize,
+		Args:   []Arg{{"fd", TypeFD}, {"name", TypeAddr}, {"value", TypeAddr}, {"n", TypeSize}},
+		Errors: []Errno{EACCES, EBADF, EFAULT, EIO, ENODATA, EOPNOTSUPP, ERANGE, EUCLEAN}},
+	CallXattrFdSet: {Name: "xattr_fd_set", Result: TypeNone,
+		Args:   []Arg{{"fd", TypeFD}, {"name", TypeAddr}, {"value", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{E2BIG, EACCES, EBADF, EEXIST, EFAULT, EINVAL, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
+	CallXattrFdList: {Name: "xattr_fd_list", Result: TypeSize,
+		Args:   []Arg{{"fd", TypeFD}, {"list", TypeAddr}, {"n", TypeSize}},
+		Errors: []Errno{EBADF, EFAULT, EIO, EOPNOTSUPP, ERANGE, EUCLEAN}},
+	CallXattrFdRemove: {Name: "xattr_fd_remove", Result: TypeNone,
+		Args:   []Arg{{"fd", TypeFD}, {"name", TypeAddr}},
+		Errors: []Errno{EACCES, EBADF, EFAULT, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
 }

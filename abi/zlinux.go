@@ -794,6 +794,76 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 186: // gettid
 		*out = *args
 		return CallThreadId, true
+	case 187: // readahead
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = constant(3)
+		return CallFileAdvise, true
+	case 188: // setxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = args[3]
+		out[4] = args[4]
+		out[5] = constant(0)
+		return CallXattrSet, true
+	case 189: // lsetxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = args[3]
+		out[4] = args[4]
+		out[5] = constant(AT_SYMLINK_NOFOLLOW)
+		return CallXattrSet, true
+	case 190: // fsetxattr
+		*out = *args
+		return CallXattrFdSet, true
+	case 191: // getxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = args[3]
+		out[4] = constant(0)
+		return CallXattrGet, true
+	case 192: // lgetxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = args[3]
+		out[4] = constant(AT_SYMLINK_NOFOLLOW)
+		return CallXattrGet, true
+	case 193: // fgetxattr
+		*out = *args
+		return CallXattrFdGet, true
+	case 194: // listxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = constant(0)
+		return CallXattrList, true
+	case 195: // llistxattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = constant(AT_SYMLINK_NOFOLLOW)
+		return CallXattrList, true
+	case 196: // flistxattr
+		*out = *args
+		return CallXattrFdList, true
+	case 197: // removexattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = constant(0)
+		return CallXattrRemove, true
+	case 198: // lremovexattr
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = constant(AT_SYMLINK_NOFOLLOW)
+		return CallXattrRemove, true
+	case 199: // fremovexattr
+		*out = *args
+		return CallXattrFdRemove, true
 	case 200: // tkill
 		out[0] = constant(-1)
 		out[1] = args[0]

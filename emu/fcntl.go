@@ -2,6 +2,7 @@ package emu
 
 import (
 	"pinhole/abi"
+	"pinhole/fs/vfs"
 )
 
 // settableFlags are those that F_SETFL changes; it ignores all others.
@@ -77,7 +78,7 @@ func (t *Task) fdControl(fd, cmd int32, arg uint64) (uint64, abi.Errno) {
 	return 0, abi.EINVAL
 }
 
-// setFlags is F_SETFL. O_DIRECT is accepted and content is cached all the same.
+// setFlags is F_SETFL.
 func (t *Task) setFlags(d *description, arg uint32) abi.Errno {
 	old := d.flags.Load()
 	if arg&abi.O_NOATIME != 0 && old&abi.O_NOATIME == 0 {
@@ -88,6 +89,9 @@ func (t *Task) setFlags(d *description, arg uint32) abi.Errno {
 		if uid != 0 && uid != t.attr.UID {
 			return abi.EPERM
 		}
+	}
+	if old&^arg&abi.O_APPEND != 0 && vfs.NodeFlags(d.node)&abi.FS_APPEND_FL != 0 {
+		return abi.EPERM
 	}
 	if k := d.kind(); arg&abi.O_DIRECT != 0 && k != abi.S_IFREG {
 		return abi.EINVAL

@@ -164,7 +164,7 @@ func (t *Task) transfer(from, to *position, n int64) (int64, abi.Errno) {
 
 // copyOut writes p to the target of a copy, at bytes behind where that began.
 func (t *Task) copyOut(to *position, at int64, p []byte) (int, abi.Errno) {
-	src := &bytesSource{p}
+	src := &bytesSource{p: p, plain: t.proc.fs().UID != 0}
 	if !to.seek {
 		m, _, errno := to.d.file.write(t, to.d, 0, len(p), src)
 		return m, errno

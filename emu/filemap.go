@@ -33,7 +33,8 @@ func (t *Task) mappable(fd int32, prot uint8, shared bool) (*mappedFile, abi.Err
 	}
 	writable := d.mode&modeWrite != 0
 	switch {
-	case d.mode&modeRead == 0, shared && prot&abi.PROT_WRITE != 0 && !writable:
+	case d.mode&modeRead == 0, shared && prot&abi.PROT_WRITE != 0 && !writable,
+		shared && writable && vfs.NodeFlags(d.node)&abi.FS_APPEND_FL != 0:
 		errno = abi.EACCES
 	case d.kind() != abi.S_IFREG:
 		errno = abi.ENODEV

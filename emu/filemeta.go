@@ -121,7 +121,8 @@ func (t *Task) fileSyncfs(fd int32) (uint64, abi.Errno) {
 	return 0, 0
 }
 
-// fileSyncRange is sync_file_range(2): it does more than it has to, and syncs all the data.
+// fileSyncRange is sync_file_range(2). What only asks for writing to begin is left to the file system,
+// which does so by itself; what waits syncs all the data.
 func (t *Task) fileSyncRange(fd int32, off, n int64, flags uint32) (uint64, abi.Errno) {
 	d, errno := t.file(fd)
 	if errno != 0 {
@@ -134,6 +135,9 @@ func (t *Task) fileSyncRange(fd int32, off, n int64, flags uint32) (uint64, abi.
 	}
 	if k := d.kind(); k != abi.S_IFREG && k != abi.S_IFDIR {
 		return 0, abi.ESPIPE
+	}
+	if flags&^abi.SYNC_FILE_RANGE_WRITE == 0 {
+		return 0, 0
 	}
 	return 0, d.sync(true)
 }
@@ -191,7 +195,14 @@ func (t *Task) fileAllocate(fd, mode int32, off, n int64) (uint64, abi.Errno) {
 			return 0, errno
 		}
 	}
-	return 0, a.Allocate(uint32(mode), off, n)
+	if errno := d.dentry.MayAllocate(uint32(mode)); errno != 0 {
+		return 0, errno
+	}
+	how := uint32(mode)
+	if t.proc.fs().UID != 0 {
+		how |= vfs.AllocUnprivileged
+	}
+	return 0, a.Allocate(how, off, n)
 }
 
 // allocateMode checks which flags of fallocate go together.

@@ -88,7 +88,11 @@ type guestSource struct {
 	rest []abi.Iovec
 
 	held, stopped bool // as of guestDest
+	plain         bool // not on behalf of a privileged process
 }
+
+// Unprivileged implements vfs.Unprivileged.
+func (g *guestSource) Unprivileged() bool { return g.plain }
 
 // Get implements vfs.Source: EFAULT where the guest's memory ends, EIO where p's does.
 func (g *guestSource) Get(p []byte) (int, abi.Errno) {
@@ -224,7 +228,13 @@ func (b *bytesDest) Put(p []byte) (int, abi.Errno) {
 }
 
 // bytesSource gives content from kernel memory. It is vfs.Source.
-type bytesSource struct{ p []byte }
+type bytesSource struct {
+	p     []byte
+	plain bool // not on behalf of a privileged process
+}
+
+// Unprivileged implements vfs.Unprivileged.
+func (b *bytesSource) Unprivileged() bool { return b.plain }
 
 func (b *bytesSource) Get(p []byte) (int, abi.Errno) {
 	n := copy(p, b.p)

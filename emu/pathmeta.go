@@ -61,12 +61,17 @@ func (t *Task) pathStatx(at int32, pathAddr abi.Addr, flags, mask uint32, buf ab
 		flags&abi.AT_STATX_SYNC_TYPE == abi.AT_STATX_SYNC_TYPE {
 		return 0, abi.EINVAL
 	}
-	if errno := t.stat(at, pathAddr, flags); errno != 0 {
+	d, errno := t.statDentry(at, pathAddr, flags)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer d.Unref()
+	if errno := d.Attr(&t.attr); errno != 0 {
 		return 0, errno
 	}
 	a := &t.attr
 	s := abi.Statx{
-		Mask: abi.STATX_BASIC_STATS, Blksize: uint32(a.Blksize), Nlink: a.Nlink, UID: a.UID, GID: a.GID,
+		Mask: abi.STATX_BASIC_STATS | abi.STATX_MNT_ID, MountID: d.MountID(), Blksize: uint32(a.Blksize), Nlink: a.Nlink, UID: a.UID, GID: a.GID,
 		Mode: uint16(a.Mode), Ino: a.Ino, Size: uint64(a.Size), Blocks: uint64(a.Blocks),
 		Atime: timespec(a.Atime), Mtime: timespec(a.Mtime), Ctime: timespec(a.Ctime),
 		RdevMajor: abi.Major(a.Rdev), RdevMinor: abi.Minor(a.Rdev),
@@ -76,8 +81,44 @@ func (t *Task) pathStatx(at int32, pathAddr abi.Addr, flags, mask uint32, buf ab
 		s.Mask |= abi.STATX_BTIME
 		s.Btime = timespec(a.Btime)
 	}
+	s.AttributesMask = abi.STATX_ATTR_MOUNT_ROOT
+	if d.IsMountRoot() {
+		s.Attributes = abi.STATX_ATTR_MOUNT_ROOT
+	}
+	if flags, errno := d.Flags(); errno == 0 {
+		// The three have the same numbers here and there.
+		const same = abi.STATX_ATTR_IMMUTABLE | abi.STATX_ATTR_APPEND | abi.STATX_ATTR_NODUMP
+		s.Attributes |= uint64(flags & same)
+		s.AttributesMask |= same
+	}
+	if mask&abi.STATX_DIOALIGN != 0 && a.Mode&abi.S_IFMT == abi.S_IFREG && isOnImage(d.Node()) {
+		s.Mask |= abi.STATX_DIOALIGN
+		s.DIOMemAlign, s.DIOOffsetAlign = directAlign, directAlign
+	}
 	s.Encode(t.scratch[:])
 	return 0, t.putStruct(buf, abi.StatxSize)
+}
+
+// statDentry is stat that returns the place, with a reference.
+func (t *Task) statDentry(at int32, pathAddr abi.Addr, flags uint32) (*vfs.Dentry, abi.Errno) {
+	var path string
+	var p place
+	var errno abi.Errno
+	if pathAddr == 0 && flags&abi.AT_EMPTY_PATH != 0 {
+		p, errno = t.startAt(at, "")
+	} else {
+		path, p, errno = t.emptyNameAt(at, pathAddr, flags)
+	}
+	if errno != 0 {
+		return nil, errno
+	}
+	defer p.done()
+	if path == "" && p.at != nil {
+		p.at.Ref()
+		return p.at, 0
+	}
+	defer t.unlockFS()
+	return t.kernel.ns.Walk(t.lockFS(), p.at, path, int(flags))
 }
 
 // pathAccess is faccessat2(2).

@@ -15,6 +15,9 @@ func (regularFile) read(t *Task, d *description, off int64, n int, dst vfs.Dest)
 	if t.kernel.shares.n.Load() != 0 {
 		t.kernel.beforeRead(d.node, off, n)
 	}
+	if d.has(abi.O_DIRECT) && !aligned(d, off, n, dst) {
+		return 0, abi.EINVAL
+	}
 	t.dst.held = true
 	done, errno := d.node.Read(off, n, dst)
 	if t.dst.stopped {
@@ -24,7 +27,10 @@ func (regularFile) read(t *Task, d *description, off int64, n int, dst vfs.Dest)
 }
 
 func (regularFile) write(t *Task, d *description, off int64, n int, src vfs.Source) (int, int64, abi.Errno) {
-	t.src.held = true
+	if d.has(abi.O_DIRECT) && !aligned(d, off, n, src) {
+		return 0, off, abi.EINVAL
+	}
+	t.src.held, t.src.plain = true, t.proc.fs().UID != 0
 	done, end, errno := d.node.Write(off, n, src)
 	if t.src.stopped {
 		done, end, errno = t.resumeWrite(d, off, end, done, n)
@@ -40,7 +46,7 @@ func (regularFile) queue() *waitQueue         { return nil }
 
 func (regularFile) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
 	if cmd != abi.FIONREAD {
-		return 0, abi.ENOTTY
+		return 0, t.contentIoctl(d, cmd, abi.Addr(arg))
 	}
 	if errno := d.node.Attr(&t.attr); errno != 0 {
 		return 0, errno
@@ -67,8 +73,8 @@ func (directory) write(*Task, *description, int64, int, vfs.Source) (int, int64,
 func (directory) ready(*description) uint32 { return alwaysReady }
 func (directory) queue() *waitQueue         { return nil }
 
-func (directory) ioctl(*Task, *description, uint32, uint64) (uint64, abi.Errno) {
-	return 0, abi.ENOTTY
+func (directory) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
+	return 0, t.contentIoctl(d, cmd, abi.Addr(arg))
 }
 
 func (directory) release(*description) {}

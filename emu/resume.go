@@ -57,7 +57,7 @@ func (t *Task) resumeWrite(d *description, off, end int64, done, n int) (int, in
 		if got == 0 {
 			return done, end, bad
 		}
-		put, e, errno := d.node.Write(at(), got, &bytesSource{p[:got]})
+		put, e, errno := d.node.Write(at(), got, &bytesSource{p: p[:got], plain: t.src.plain})
 		if put > 0 {
 			done, end = done+put, e
 		}

@@ -275,7 +275,7 @@ func (f *sharedFile) sync(lo, hi int64) (first abi.Errno) {
 			continue
 		}
 		b := buf[:min(pageSize, a.Size-off)]
-		n, _, errno := f.node.Write(off, len(b), &bytesSource{b})
+		n, _, errno := f.node.Write(off, len(b), &bytesSource{p: b})
 		if errno == 0 && n < len(b) {
 			errno = abi.EIO
 		}

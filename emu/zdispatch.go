@@ -268,6 +268,22 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.signalKill(int32(a[0]), int32(a[1]))
 	case abi.CallSignalThread:
 		v, e = t.signalThread(int32(a[0]), int32(a[1]), int32(a[2]))
+	case abi.CallXattrGet:
+		v, e = t.xattrGet(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3], uint32(a[4]))
+	case abi.CallXattrSet:
+		v, e = t.xattrSet(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3], uint32(a[4]), uint32(a[5]))
+	case abi.CallXattrList:
+		v, e = t.xattrList(abi.Addr(a[0]), abi.Addr(a[1]), a[2], uint32(a[3]))
+	case abi.CallXattrRemove:
+		v, e = t.xattrRemove(abi.Addr(a[0]), abi.Addr(a[1]), uint32(a[2]))
+	case abi.CallXattrFdGet:
+		v, e = t.xattrFdGet(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
+	case abi.CallXattrFdSet:
+		v, e = t.xattrFdSet(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3], uint32(a[4]))
+	case abi.CallXattrFdList:
+		v, e = t.xattrFdList(int32(a[0]), abi.Addr(a[1]), a[2])
+	case abi.CallXattrFdRemove:
+		v, e = t.xattrFdRemove(int32(a[0]), abi.Addr(a[1]))
 	default:
 		if nr >= abi.LinuxBase {
 			return t.dispatchLinux(nr-abi.LinuxBase, a)

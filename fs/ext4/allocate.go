@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"pinhole/abi"
+	"pinhole/fs/vfs"
 )
 
 // Allocate implements vfs.Allocator: fallocate(2) with and without KEEP_SIZE, PUNCH_HOLE
@@ -23,6 +24,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 	if n.fs.readOnly.Load() {
 		return abi.EROFS
 	}
+	mode &^= vfs.AllocUnprivileged
 	keep := mode&abi.FALLOC_FL_KEEP_SIZE != 0
 	var step func() error
 	switch mode &^ abi.FALLOC_FL_KEEP_SIZE {

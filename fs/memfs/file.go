@@ -160,6 +160,7 @@ func (n *node) resize(size int64) {
 // Allocate implements vfs.Allocator: plain, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE.
 func (n *node) Allocate(mode uint32, off, count int64) abi.Errno {
 	const known = abi.FALLOC_FL_KEEP_SIZE | abi.FALLOC_FL_PUNCH_HOLE | abi.FALLOC_FL_ZERO_RANGE
+	mode &^= vfs.AllocUnprivileged // nothing is reserved for anybody
 	switch {
 	case off < 0 || count <= 0:
 		return abi.EINVAL

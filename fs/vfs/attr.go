@@ -94,6 +94,9 @@ func (d *Dentry) SetAttr(c *Context, s *SetAttr) abi.Errno {
 	if e := d.node.Attr(&a); e != 0 {
 		return e
 	}
+	if frozen(d.node) && (s.Mask&^(SetAtimeNow|SetMtimeNow) != 0 || NodeFlags(d.node)&abi.FS_IMMUTABLE_FL != 0) {
+		return abi.EPERM
+	}
 	set := *s
 	owner := c.UID == 0 || c.UID == a.UID
 
@@ -169,6 +172,9 @@ func (ns *Namespace) Truncate(c *Context, at *Dentry, path string, size int64) a
 func (ns *Namespace) resize(c *Context, d *Dentry, size int64) abi.Errno {
 	if d.readOnly() {
 		return abi.EROFS
+	}
+	if frozen(d.node) {
+		return abi.EPERM
 	}
 	s := SetAttr{Mask: SetSize, Size: size}
 	mode, e := d.privileges(c)

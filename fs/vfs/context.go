@@ -78,6 +78,9 @@ func (c *Creds) mayWrite(d *Dentry, want uint32) abi.Errno {
 		if d.readOnly() {
 			return abi.EROFS
 		}
+		if NodeFlags(d.node)&abi.FS_IMMUTABLE_FL != 0 {
+			return abi.EPERM
+		}
 	}
 	return c.permit(d, want)
 }
@@ -87,6 +90,9 @@ func (c *Creds) mayWrite(d *Dentry, want uint32) abi.Errno {
 func (c *Creds) mayDelete(dir, victim *Dentry, isDir bool) abi.Errno {
 	if e := c.mayWrite(dir, abi.W_OK|abi.X_OK); e != 0 {
 		return e
+	}
+	if NodeFlags(dir.node)&abi.FS_APPEND_FL != 0 || frozen(victim.node) {
+		return abi.EPERM
 	}
 	if e := c.sticky(dir, victim); e != 0 {
 		return e

@@ -54,6 +54,7 @@ const (
 	dentryRemoved               // the name is gone
 	dentryPinned                // a mount point that exists in memory only
 	dentrySynthetic             // a directory with pinned children
+	dentryLinkable              // never had a name, and may get one: see TmpMaker
 )
 
 const dead = -1 << 30
@@ -100,6 +101,12 @@ func (d *Dentry) IsDir() bool { return d.typ == abi.S_IFDIR }
 
 // Removed tells whether the name is gone while somebody still holds the file or directory.
 func (d *Dentry) Removed() bool { return d.flags.Load()&dentryRemoved != 0 }
+
+// MountID tells mounts apart, for statx(2).
+func (d *Dentry) MountID() uint64 { return d.mnt.dev }
+
+// IsMountRoot tells whether this is the root of a mount.
+func (d *Dentry) IsMountRoot() bool { return d == d.mnt.root }
 
 // Attr is Node.Attr with the mount's device filled in.
 func (d *Dentry) Attr(a *Attr) abi.Errno {

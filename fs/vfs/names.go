@@ -154,7 +154,10 @@ func (ns *Namespace) Link(c *Context, oldAt *Dentry, oldPath string, newAt *Dent
 		if old.typ == abi.S_IFDIR {
 			return nil, abi.EPERM
 		}
-		if old.Removed() {
+		if frozen(old.node) {
+			return nil, abi.EPERM
+		}
+		if old.Removed() && !old.has(dentryLinkable) {
 			var a Attr
 			if e := old.node.Attr(&a); e != 0 || a.Nlink == 0 {
 				return nil, abi.ENOENT
@@ -163,6 +166,7 @@ func (ns *Namespace) Link(c *Context, oldAt *Dentry, oldPath string, newAt *Dent
 		if e := dir.Link(w.name, old.node); e != 0 {
 			return nil, e
 		}
+		old.flags.And(^uint32(dentryLinkable)) // from here on it is a file like any other
 		old.node.Ref()
 		return old.node, 0
 	})

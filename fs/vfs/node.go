@@ -172,8 +172,11 @@ type HoleSeeker interface {
 	SeekHole(off int64) (int64, abi.Errno)
 }
 
-// XattrNode is a Node with extended attributes; names carry their prefix ("user.x").
-// Errors: ENODATA, ERANGE, ENOSPC, EEXIST, EOPNOTSUPP.
+// XattrNode is a Node with extended attributes; names carry their prefix ("user.x") and are at most
+// 255 bytes, values at most 65536. Who may do what has been checked by the caller. Access control lists
+// (system.posix_acl_access, system.posix_acl_default) are given and taken in the format of getxattr(2),
+// whatever the one on the disk. A value is the caller's to keep; one that is set must not be kept.
+// Errors: ENODATA, ERANGE, ENOSPC, EEXIST, EOPNOTSUPP, EINVAL (a prefix without a name).
 type XattrNode interface {
 	Getxattr(name string) ([]byte, abi.Errno)
 	Setxattr(name string, value []byte, flags uint32) abi.Errno

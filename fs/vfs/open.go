@@ -29,14 +29,16 @@ func (ns *Namespace) Walk(c *Context, at *Dentry, path string, flags int) (*Dent
 
 // Open walks to path for open(2), makes a regular file if flags say so and it is missing, checks
 // the access that flags ask for, and truncates. It returns the dentry with a reference, and
-// whether the file was made (its permission bits do not limit this first opening). flags are O_*;
-// O_TMPFILE is EOPNOTSUPP.
+// whether the file was made (its permission bits do not limit this first opening). flags are O_*; with
+// O_TMPFILE, which the caller has found to come with O_DIRECTORY and the right to write, path is a
+// directory.
 func (ns *Namespace) Open(c *Context, at *Dentry, path string, flags int, mode uint32) (_ *Dentry, created bool, _ abi.Errno) {
 	if flags&abi.O_PATH != 0 {
 		flags &= abi.O_PATH | abi.O_DIRECTORY | abi.O_NOFOLLOW
 	}
 	if flags&(abi.O_TMPFILE&^abi.O_DIRECTORY) != 0 {
-		return nil, false, abi.EOPNOTSUPP
+		d, e := ns.openTmpfile(c, at, path, flags, mode)
+		return d, e == 0, e
 	}
 	create := flags&abi.O_CREAT != 0
 	exclusive := create && flags&abi.O_EXCL != 0
@@ -181,6 +183,10 @@ func (ns *Namespace) opened(c *Context, d *Dentry, flags int) abi.Errno {
 	}
 	if e != 0 {
 		return e
+	}
+	if want&abi.W_OK != 0 && NodeFlags(d.node)&abi.FS_APPEND_FL != 0 &&
+		(flags&abi.O_TRUNC != 0 || flags&abi.O_ACCMODE != abi.O_RDONLY && flags&abi.O_APPEND == 0) {
+		return abi.EPERM
 	}
 	if flags&abi.O_NOATIME != 0 && c.UID != 0 {
 		var a Attr
