@@ -38,14 +38,23 @@ func (fs *FS) deleteLocked(n *inode) error {
 			return err
 		}
 	}
+	// What can fail comes before the inode leaves the list: if the bitmap cannot be read, the
+	// next mount has to find it there.
+	if err := fs.beforeDropOrphan(h, n); err != nil {
+		return err
+	}
+	fs.inodes.remove(n)
+	if err := fs.releaseInode(h, n.ino, isDir); err != nil {
+		return err
+	}
+	// The number can be somebody else's from now on, but in this transaction, in which n is
+	// encoded before that.
 	if err := fs.dropOrphan(h, n); err != nil {
 		return err
 	}
 	n.setSize(0)
 	n.d.Dtime = max(uint32(fs.now().Sec), 1)
-	// From here on the number can be somebody else's.
-	fs.inodes.remove(n)
-	return fs.releaseInode(h, n.ino, isDir)
+	return nil
 }
 
 // mapsBlocks tells whether the inode may have blocks of content.

@@ -56,10 +56,9 @@ type FS struct {
 	logf   func(string, ...any)
 
 	geometry
-	sbMu       sync.Mutex // guards sb's changing fields and the orphan list
-	sb         disk.Superblock
-	orphan     *inode // head of the orphan list
-	orphanFile orphanFile
+	sbMu   sync.Mutex // guards sb's changing fields and the orphan list
+	sb     disk.Superblock
+	orphan *inode // head of the orphan list
 
 	groups     []group
 	flex       []flexGroup

@@ -49,7 +49,6 @@ var disks = map[string]struct {
 	"many":     {"64M", 1024, []string{"-b", "1024", "-J", "size=1", "-N", "8192"}},
 	"manybig":  {"64M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "8192"}},
 	"tiny":     {"4M", 1024, []string{"-b", "1024", "-J", "size=1", "-N", "128", "-m", "0"}},
-	"tinybig":  {"16M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "128", "-m", "0"}},
 	"database": {"64M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "256"}},
 }
 
@@ -134,7 +133,7 @@ func newPrepared(mkfs, disk, setup string) (p *prepared, err error) {
 	if p.empty, err = observe(fs); err != nil {
 		return nil, err
 	}
-	r := &runner{root: fs.Root(), model: newModel(p.empty), arena: arena, clock: new(atomic.Int64), events: func() int { return 0 }, sync: fs.Sync, handles: map[string]vfs.Node{}}
+	r := &runner{root: fs.Root(), model: newModel(p.empty), arena: arena, clock: new(atomic.Int64), events: func() int { return 0 }, sync: fs.Sync}
 	for _, o := range parseScript(setup) {
 		if s := r.run(o); s.errno != 0 {
 			return nil, fmt.Errorf("%v: %v", o, s.errno)
@@ -265,7 +264,7 @@ func (w *workload) execute(t testing.TB) (*record, error) {
 	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize}}
 	clock := new(atomic.Int64)
 	for i := range w.threads {
-		r := &runner{root: fs.Root(), arena: arena, clock: clock, events: dev.Recorded, sync: fs.Sync, start: disk.model, handles: map[string]vfs.Node{}}
+		r := &runner{root: fs.Root(), arena: arena, clock: clock, events: dev.Recorded, sync: fs.Sync, start: disk.model}
 		if len(w.threads) > 1 {
 			r.start = func() *model { return disk.model().sub(fmt.Sprint("t", i), i) }
 		}

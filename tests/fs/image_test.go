@@ -167,16 +167,19 @@ func fsck(t testing.TB, img []byte) error {
 	if err := save(path, img); err != nil {
 		return err
 	}
-	return fsckFile(t, path)
+	return fsckFile(t, path, false)
 }
 
-func fsckFile(t testing.TB, path string) error {
+// fsckFile is fsck of a file. optimize: trees may be larger than they need to be, as those of files
+// that were being written when the device failed.
+func fsckFile(t testing.TB, path string, optimize bool) error {
 	out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fn", path).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("e2fsck -fn: %v\n%s", err, out)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		if !strings.HasPrefix(line, "e2fsck ") && !strings.HasPrefix(line, "Pass ") && !strings.Contains(line, " files (") {
+		if line != "" && !strings.HasPrefix(line, "e2fsck ") && !strings.HasPrefix(line, "Pass ") && !strings.Contains(line, " files (") &&
+			!(optimize && strings.Contains(line, "Optimize? no")) {
 			return fmt.Errorf("e2fsck -fn is not silent:\n%s", out)
 		}
 	}

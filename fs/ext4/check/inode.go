@@ -26,13 +26,11 @@ var typeOf = map[uint16]inodeKind{
 
 // Fields of an inode that disk.Inode does not have, and a flag that only old systems set.
 const (
-	offFaddr        = 0x70
-	offSizeHigh     = 0x6c
-	offACLHigh      = 0x76
-	offBlocksHigh   = 0x74
-	offChecksumLow  = 0x7c
-	offChecksumHigh = 0x82
-	inodeImagic     = 0x2000
+	offFaddr      = 0x70
+	offSizeHigh   = 0x6c
+	offACLHigh    = 0x76
+	offBlocksHigh = 0x74
+	inodeImagic   = 0x2000
 )
 
 const tableChunk = 256 << 10 // bytes of an inode table that are read at once
@@ -106,10 +104,7 @@ func (c *checker) inode(ino uint32, raw []byte) error {
 	n.Decode(raw)
 	if c.csum && !empty {
 		want := disk.InodeChecksum(c.inodeSeed(ino, n.Generation), raw)
-		have := uint32(le.Uint16(raw[offChecksumLow:]))
-		if c.isize > disk.GoodOldInodeSize && n.ExtraIsize >= 4 {
-			have |= uint32(le.Uint16(raw[offChecksumHigh:])) << 16
-		}
+		have := n.Checksum
 		if want != have {
 			if err := c.add(inInode(InodeChecksum, ino), "the inode's checksum is %#08x, should be %#08x", have, want); err != nil {
 				return err
@@ -194,7 +189,7 @@ func (c *checker) inodeFlags(ino uint32, n *disk.Inode) error {
 		wrong = "names without case, but the file system has none"
 	case n.Flags&disk.InodeInline != 0 && ino >= c.sb.FirstIno:
 		wrong = "content in the inode, but the file system has none"
-	case n.Flags&disk.InodeEncrypt != 0 && (ino >= c.sb.FirstIno || ino == disk.RootInode):
+	case n.Flags&disk.InodeEncrypt != 0:
 		wrong = "encrypted, but the file system is not"
 	case n.Flags&disk.InodeExtents != 0 && !c.hasIncompat(disk.IncompatExtents):
 		wrong = "extents, but the file system has none"
@@ -322,21 +317,10 @@ func (c *checker) badBlocks(raw []byte, n *disk.Inode) error {
 		}
 	}
 	m := fileMap{c: c, ino: disk.BadBlocksInode, inode: n, seed: c.inodeSeed(disk.BadBlocksInode, n.Generation)}
-	take := func(b, k uint64) (again bool, err error) {
-		c.used.add(b-c.first, k, func(i, n uint64) {
-			if again = true; err == nil {
-				err = c.add(inInode(BlockMetadata, disk.BadBlocksInode).onBlock(i+c.first), "%d blocks are in the list of bad blocks, and in use by the file system itself", n)
-			}
-		})
-		return again, err
-	}
-	m.node = func(b uint64) (bool, error) {
-		again, err := take(b, 1)
-		return !again, err
-	}
+	m.node = func(b uint64) (bool, error) { return !c.claim(b, 1), nil }
 	m.data = func(_, k, b uint64, _ bool) error {
-		_, err := take(b, k)
-		return err
+		c.used.add(b-c.first, k, func(uint64, uint64) {})
+		return nil
 	}
 	return m.walk()
 }

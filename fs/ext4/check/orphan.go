@@ -78,34 +78,28 @@ func (c *checker) orphanFile() error {
 		return c.add(prob, "the orphan file has a hole")
 	}
 	seed := c.inodeSeed(ino, n.Generation)
-	entries := 0
 	for _, r := range runs {
 		for i := range r.n {
-			k, err := c.orphanBlock(prob.logical(r.logical+i).onBlock(r.block+i), seed)
-			if err != nil {
+			if err := c.orphanBlock(prob.logical(r.logical+i).onBlock(r.block+i), seed); err != nil {
 				return err
 			}
-			entries += k
 		}
-	}
-	if entries == 0 && c.hasROCompat(disk.ROCompatOrphanPresent) && !c.o.Replay {
-		return c.add(prob, "the superblock says that the orphan file is in use, but it is empty")
 	}
 	return nil
 }
 
-// orphanBlock checks one block of the orphan file, and returns how many slots are taken.
-func (c *checker) orphanBlock(prob Problem, seed uint32) (entries int, err error) {
+// orphanBlock checks one block of the orphan file.
+func (c *checker) orphanBlock(prob Problem, seed uint32) error {
 	p := c.block
 	if err := c.read(p, prob.Block); err != nil {
-		return 0, err
+		return err
 	}
 	if !disk.HasOrphanTail(p) {
-		return 0, c.add(prob, "a block of the orphan file has no magic number")
+		return c.add(prob, "a block of the orphan file has no magic number")
 	}
 	if c.csum {
 		if have, want := disk.StoredOrphanChecksum(p), disk.OrphanChecksum(seed, prob.Block, p); have != want {
-			return 0, c.add(prob, "a block of the orphan file has checksum %#08x, should have %#08x", have, want)
+			return c.add(prob, "a block of the orphan file has checksum %#08x, should have %#08x", have, want)
 		}
 	}
 	for i := range disk.OrphanSlots(c.bs) {
@@ -113,36 +107,32 @@ func (c *checker) orphanBlock(prob Problem, seed uint32) (entries int, err error
 		if ino == 0 {
 			continue
 		}
-		entries++
-		if !c.hasROCompat(disk.ROCompatOrphanPresent) {
-			return 1, c.add(prob, "the orphan file has inode %d, but the superblock says it is empty", ino)
-		}
 		if !c.o.Replay {
-			return 1, c.add(prob.as(Note), "files are to be deleted at the next mount")
+			return c.add(prob.as(Note), "files are to be deleted at the next mount")
 		}
 		if ino > c.inodes || ino < c.sb.FirstIno || ino == c.sb.OrphanFileInum {
 			if err := c.add(prob, "the orphan file has inode %d, which cannot be in it", ino); err != nil {
-				return 0, err
+				return err
 			}
 			continue
 		}
 		if c.table.kind(ino)&kindOrphan != 0 {
 			if err := c.add(prob, "the orphan file has inode %d twice", ino); err != nil {
-				return 0, err
+				return err
 			}
 			continue
 		}
 		raw, n, err := c.readInode(ino)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if raw == nil || n.Mode == 0 {
 			if err := c.add(prob, "the orphan file has inode %d, which is not in use", ino); err != nil {
-				return 0, err
+				return err
 			}
 			continue
 		}
 		c.orphan(ino)
 	}
-	return entries, nil
+	return nil
 }
