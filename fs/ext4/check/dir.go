@@ -268,7 +268,7 @@ func (c *checker) dirEntry(prob Problem, e disk.Dirent, name, rec []byte, nr int
 
 // dirInode tells whether an entry names an inode that it may.
 func (c *checker) dirInode(prob Problem, e disk.Dirent, name []byte, nr int) (bool, error) {
-	if e.Ino != disk.RootInode && e.Ino < c.sb.FirstIno || e.Ino > c.inodes {
+	if e.Ino != disk.RootInode && e.Ino < c.sb.FirstIno || e.Ino > c.inodes || e.Ino == c.sb.OrphanFileInum {
 		prob.Code = DirInode
 		return false, c.add(prob, "inode %d cannot have a name", e.Ino)
 	}
@@ -316,6 +316,10 @@ func (c *checker) dirType(prob Problem, e disk.Dirent) error {
 	want := uint8(c.table.kind(e.Ino) & kindType)
 	if want == uint8(kindBad) {
 		want = 0
+	}
+	if e.Type == disk.TypeUnknown && want != 0 {
+		// Whoever reads it has to look at the inode.
+		return c.add(prob.as(Note), "the type is not there")
 	}
 	if e.Type != want {
 		return c.add(prob, "the type is %d, that of inode %d is %d", e.Type, e.Ino, want)

@@ -56,6 +56,11 @@ func (c *checker) descriptors() error {
 		d.Decode(raw)
 		if !c.gdtCsum {
 			// Without checksums the flags do not mean anything.
+			if d.Flags&(disk.GroupInodeUninit|disk.GroupBlockUninit) != 0 || d.ItableUnused != 0 {
+				if err := c.add(inGroup(GroupFlags, int(g)), "parts of the group are said to be unused, which needs checksums of descriptors"); err != nil {
+					return err
+				}
+			}
 			d.Flags, d.ItableUnused = 0, 0
 		} else if want := c.sb.GroupChecksum(uint32(g), raw); d.Checksum != want {
 			if err := c.add(inGroup(GroupChecksum, int(g)), "the descriptor's checksum is %#04x, should be %#04x", d.Checksum, want); err != nil {

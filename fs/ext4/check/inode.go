@@ -26,11 +26,13 @@ var typeOf = map[uint16]inodeKind{
 
 // Fields of an inode that disk.Inode does not have, and a flag that only old systems set.
 const (
-	offFaddr      = 0x70
-	offSizeHigh   = 0x6c
-	offACLHigh    = 0x76
-	offBlocksHigh = 0x74
-	inodeImagic   = 0x2000
+	offFaddr        = 0x70
+	offSizeHigh     = 0x6c
+	offACLHigh      = 0x76
+	offBlocksHigh   = 0x74
+	offChecksumLow  = 0x7c
+	offChecksumHigh = 0x82
+	inodeImagic     = 0x2000
 )
 
 const tableChunk = 256 << 10 // bytes of an inode table that are read at once
@@ -104,7 +106,10 @@ func (c *checker) inode(ino uint32, raw []byte) error {
 	n.Decode(raw)
 	if c.csum && !empty {
 		want := disk.InodeChecksum(c.inodeSeed(ino, n.Generation), raw)
-		have := n.Checksum
+		have := uint32(le.Uint16(raw[offChecksumLow:]))
+		if c.isize > disk.GoodOldInodeSize && n.ExtraIsize >= 4 {
+			have |= uint32(le.Uint16(raw[offChecksumHigh:])) << 16
+		}
 		if want != have {
 			if err := c.add(inInode(InodeChecksum, ino), "the inode's checksum is %#08x, should be %#08x", have, want); err != nil {
 				return err
@@ -189,7 +194,7 @@ func (c *checker) inodeFlags(ino uint32, n *disk.Inode) error {
 		wrong = "names without case, but the file system has none"
 	case n.Flags&disk.InodeInline != 0 && ino >= c.sb.FirstIno:
 		wrong = "content in the inode, but the file system has none"
-	case n.Flags&disk.InodeEncrypt != 0:
+	case n.Flags&disk.InodeEncrypt != 0 && (ino >= c.sb.FirstIno || ino == disk.RootInode):
 		wrong = "encrypted, but the file system is not"
 	case n.Flags&disk.InodeExtents != 0 && !c.hasIncompat(disk.IncompatExtents):
 		wrong = "extents, but the file system has none"
@@ -317,10 +322,21 @@ func (c *checker) badBlocks(raw []byte, n *disk.Inode) error {
 		}
 	}
 	m := fileMap{c: c, ino: disk.BadBlocksInode, inode: n, seed: c.inodeSeed(disk.BadBlocksInode, n.Generation)}
-	m.node = func(b uint64) (bool, error) { return !c.claim(b, 1), nil }
+	take := func(b, k uint64) (again bool, err error) {
+		c.used.add(b-c.first, k, func(i, n uint64) {
+			if again = true; err == nil {
+				err = c.add(inInode(BlockMetadata, disk.BadBlocksInode).onBlock(i+c.first), "%d blocks are in the list of bad blocks, and in use by the file system itself", n)
+			}
+		})
+		return again, err
+	}
+	m.node = func(b uint64) (bool, error) {
+		again, err := take(b, 1)
+		return !again, err
+	}
 	m.data = func(_, k, b uint64, _ bool) error {
-		c.used.add(b-c.first, k, func(uint64, uint64) {})
-		return nil
+		_, err := take(b, k)
+		return err
 	}
 	return m.walk()
 }

@@ -15,6 +15,8 @@ func (c *checker) journal() error {
 	s := &c.sb
 	if !c.hasCompat(disk.CompatHasJournal) {
 		switch {
+		case s.JournalUUID != [16]byte{}:
+			return c.add(at(JournalInode), "the superblock names a journal outside of the file system, but the file system has none")
 		case c.hasIncompat(disk.IncompatRecover):
 			return c.add(at(JournalInode), "the journal has to be replayed, but there is none")
 		case s.JournalInum != 0:
@@ -24,6 +26,11 @@ func (c *checker) journal() error {
 	}
 	if s.JournalInum == 0 || s.JournalInum > c.inodes {
 		return c.add(at(JournalInode), "the journal is not in the file system (inode %d, device %#x)", s.JournalInum, s.JournalDev)
+	}
+	if s.JournalDev != 0 || s.JournalUUID != [16]byte{} {
+		if err := c.add(at(JournalInode), "the superblock names a journal in inode %d, and another outside of the file system", s.JournalInum); err != nil {
+			return err
+		}
 	}
 	runs, err := c.journalFile()
 	if err != nil || runs == nil {
@@ -94,12 +101,15 @@ func (c *checker) journalSuper(runs []fileRun) (s disk.JournalSuper, ok bool, er
 			fastCommits = disk.JournalDefaultFC
 		}
 	}
+	v2 := le.Uint32(c.block[0x24:])|le.Uint32(c.block[0x28:])|le.Uint32(c.block[0x2c:])|le.Uint32(c.block[0x40:]) != 0
 	both := uint32(disk.JournalIncompatCsumV2 | disk.JournalIncompatCsumV3)
 	switch {
 	case s.Header.Magic != disk.JournalMagic:
 		err = c.add(prob, "the journal's superblock has no magic number")
 	case s.Header.Type != disk.JournalSuperV1 && s.Header.Type != disk.JournalSuperV2:
 		err = c.add(prob, "the journal's superblock has type %d", s.Header.Type)
+	case s.Header.Type == disk.JournalSuperV1 && v2:
+		err = c.add(prob, "the journal's superblock is of version 1, with fields of version 2")
 	case s.BlockSize != uint32(c.bs):
 		err = c.add(prob, "the journal has blocks of %d bytes", s.BlockSize)
 	case uint64(s.MaxLen) > size || s.MaxLen < minJournal:
@@ -114,6 +124,10 @@ func (c *checker) journalSuper(runs []fileRun) (s disk.JournalSuper, ok bool, er
 		err = c.add(prob, "the journal's checksums are of type %d, which does not exist", s.ChecksumType)
 	case s.HasChecksum() && s.StoredChecksum != disk.JournalSuperChecksum(c.block):
 		err = c.add(prob, "the journal's superblock has checksum %#08x, should have %#08x", s.StoredChecksum, disk.JournalSuperChecksum(c.block))
+	case s.Errno != 0:
+		err = c.add(prob, "the journal notes that error %d stopped it", s.Errno)
+	case s.Users > 1:
+		err = c.add(prob, "the journal is of %d file systems", s.Users)
 	case fastCommits > 0 && fastCommits >= s.MaxLen-s.First:
 		err = c.add(prob, "the journal keeps %d blocks of %d for fast commits", fastCommits, s.MaxLen)
 	case s.Start != 0 && (s.Start < s.First || s.Start >= s.MaxLen-fastCommits):

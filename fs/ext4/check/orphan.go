@@ -78,28 +78,34 @@ func (c *checker) orphanFile() error {
 		return c.add(prob, "the orphan file has a hole")
 	}
 	seed := c.inodeSeed(ino, n.Generation)
+	entries := 0
 	for _, r := range runs {
 		for i := range r.n {
-			if err := c.orphanBlock(prob.logical(r.logical+i).onBlock(r.block+i), seed); err != nil {
+			k, err := c.orphanBlock(prob.logical(r.logical+i).onBlock(r.block+i), seed)
+			if err != nil {
 				return err
 			}
+			entries += k
 		}
+	}
+	if entries == 0 && c.hasROCompat(disk.ROCompatOrphanPresent) && !c.o.Replay {
+		return c.add(prob, "the superblock says that the orphan file is in use, but it is empty")
 	}
 	return nil
 }
 
-// orphanBlock checks one block of the orphan file.
-func (c *checker) orphanBlock(prob Problem, seed uint32) error {
+// orphanBlock checks one block of the orphan file, and returns how many slots are taken.
+func (c *checker) orphanBlock(prob Problem, seed uint32) (entries int, err error) {
 	p := c.block
 	if err := c.read(p, prob.Block); err != nil {
-		return err
+		return 0, err
 	}
 	if !disk.HasOrphanTail(p) {
-		return c.add(prob, "a block of the orphan file has no magic number")
+		return 0, c.add(prob, "a block of the orphan file has no magic number")
 	}
 	if c.csum {
 		if have, want := disk.StoredOrphanChecksum(p), disk.OrphanChecksum(seed, prob.Block, p); have != want {
-			return c.add(prob, "a block of the orphan file has checksum %#08x, should have %#08x", have, want)
+			return 0, c.add(prob, "a block of the orphan file has checksum %#08x, should have %#08x", have, want)
 		}
 	}
 	for i := range disk.OrphanSlots(c.bs) {
@@ -107,32 +113,36 @@ func (c *checker) orphanBlock(prob Problem, seed uint32) error {
 		if ino == 0 {
 			continue
 		}
+		entries++
+		if !c.hasROCompat(disk.ROCompatOrphanPresent) {
+			return 1, c.add(prob, "the orphan file has inode %d, but the superblock says it is empty", ino)
+		}
 		if !c.o.Replay {
-			return c.add(prob.as(Note), "files are to be deleted at the next mount")
+			return 1, c.add(prob.as(Note), "files are to be deleted at the next mount")
 		}
 		if ino > c.inodes || ino < c.sb.FirstIno || ino == c.sb.OrphanFileInum {
 			if err := c.add(prob, "the orphan file has inode %d, which cannot be in it", ino); err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
 		if c.table.kind(ino)&kindOrphan != 0 {
 			if err := c.add(prob, "the orphan file has inode %d twice", ino); err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
 		raw, n, err := c.readInode(ino)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if raw == nil || n.Mode == 0 {
 			if err := c.add(prob, "the orphan file has inode %d, which is not in use", ino); err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
 		c.orphan(ino)
 	}
-	return nil
+	return entries, nil
 }

@@ -40,6 +40,7 @@ const (
 	SuperBackup    Code = "super-backup"    // a copy of the superblock differs
 	GroupChecksum  Code = "group-checksum"  // of a descriptor
 	GroupPlace     Code = "group-place"     // a bitmap or inode table where it cannot be
+	GroupFlags     Code = "group-flags"     // says that parts are not in use, which it cannot
 	GroupOverlap   Code = "group-overlap"   // metadata on top of other metadata
 	GroupBackup    Code = "group-backup"    // a copy of the descriptors differs
 	JournalInode   Code = "journal-inode"   // the journal's file

@@ -19,7 +19,7 @@ func (c *checker) resizeInode() error {
 				return err
 			}
 		}
-		if n.Blocks != 0 || !allZero(n.Block[:]) && n.Links != 0 {
+		if n.Blocks != 0 || !allZero(n.Block[:]) {
 			return c.add(inInode(ResizeInode, disk.ResizeInode), "it is in use, but the file system has no resize inode")
 		}
 		return nil

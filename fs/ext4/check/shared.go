@@ -21,7 +21,7 @@ func (c *checker) sharedBlocks() error {
 
 // sharedOf tells which blocks of one inode are claimed by others as well.
 func (c *checker) sharedOf(ino uint32, raw []byte) error {
-	if !c.table.kind(ino).inUse() || ino == disk.BadBlocksInode {
+	if !c.table.kind(ino).inUse() {
 		return nil
 	}
 	var n disk.Inode
@@ -55,7 +55,7 @@ func (c *checker) sharedOf(ino uint32, raw []byte) error {
 			return err
 		}
 	}
-	if !hasMap(&n) || ino == disk.ResizeInode {
+	if ino == disk.ResizeInode || !hasMap(&n) && ino != disk.BadBlocksInode {
 		return nil
 	}
 	m := fileMap{c: c, ino: ino, inode: &n, quiet: true, dir: n.Mode&modeType == modeDir}
