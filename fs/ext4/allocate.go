@@ -59,7 +59,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 			return errno(err)
 		case err == errNoFrame:
 			err = n.fs.makeRoom()
-		case err == abi.ENOSPC && n.fs.busyBlocks.Load() > 0:
+		case err == abi.ENOSPC && n.fs.busyBlocks.Load()+n.fs.reserved.Load() > 0:
 			err = n.fs.freeBusy()
 		default:
 			return errno(err)
@@ -88,7 +88,10 @@ func (n *inode) allocate(off, count int64, keep bool) error {
 		}
 		from, err = n.allocateOnce(h, from, to)
 		if err == nil && from == to && end > n.size && !keep {
-			n.setSize(end)
+			n.size = end
+			if !n.pages.dirty() {
+				n.d.Size = uint64(end)
+			}
 		}
 		h.end()
 		if err != nil {
@@ -112,12 +115,51 @@ func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
 		}
 		k := min(uint64(r.n), to-from)
 		if r.home == 0 {
+			if skip, free := n.delayedFrom(int64(from), int64(from+k)); skip > 0 {
+				from += uint64(skip) // has its reservation
+				continue
+			} else {
+				k = uint64(free)
+			}
 			got, err := n.fillHole(h, uint32(from), uint32(k), unwrittenBit)
 			return from + uint64(got), err
 		}
 		from += k
 	}
 	return from, nil
+}
+
+// delayedFrom returns how many of the blocks of a hole from from on have a reservation, or if the first
+// has none, how many have none.
+func (n *inode) delayedFrom(from, to int64) (delayed, free int64) {
+	if n.space.delayed == 0 {
+		return 0, to - from
+	}
+	log := pageShift - n.fs.bsLog
+	for at := from; at < to; at++ {
+		c, i := n.pages.page(at >> log)
+		if c == nil {
+			// To the next page that is in memory.
+			skip := n.pages.absent(at<<n.fs.bsLog, int(min((to-at)<<n.fs.bsLog, 1<<30)))
+			if delayed > 0 {
+				return delayed, 0
+			}
+			k := (int64(skip) + int64(n.fs.bs) - 1) >> n.fs.bsLog
+			free += k
+			at += k - 1
+			continue
+		}
+		is := c.slots[i].delayed&c.blockMask(i, at, at+1) != 0
+		switch {
+		case is && free > 0 || !is && delayed > 0:
+			return delayed, free
+		case is:
+			delayed++
+		default:
+			free++
+		}
+	}
+	return delayed, free
 }
 
 // punch makes a hole: whole blocks are freed, the rest of the range is zeroed. The caller
@@ -154,34 +196,10 @@ func (n *inode) punch(off, count int64) error {
 	}
 	n.revoke(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog)
 	n.dropBlocks(from, to)
-	return n.cutBlocks(uint64(from), min(uint64(to), maxFileBlocks))
-}
-
-// dropBlocks forgets what is in memory of the file's blocks [from, to). n.wbMu is held, so
-// that no frame is being written.
-func (n *inode) dropBlocks(from, to int64) {
-	if n.pages.count.Load() == 0 {
-		return
+	if err := n.settleSize(); err != nil {
+		return err
 	}
-	per := int64(pageSize >> n.fs.bsLog)
-	n.pages.from(from/per, func(p *page) {
-		lo, hi := max(p.index*per, from), min((p.index+1)*per, to)
-		switch {
-		case lo >= hi:
-		case hi-lo == per:
-			n.fs.pages.discard(p)
-		default:
-			a, b := lo-p.index*per, hi-p.index*per
-			clear(p.frame[a<<n.fs.bsLog : b<<n.fs.bsLog])
-			mask := uint8(1<<(b-a)-1) << a
-			if p.dirty != 0 && p.dirty&^mask == 0 {
-				n.fs.pages.undirty(p)
-				n.fs.pages.settle(p)
-			} else {
-				p.dirty &^= mask
-			}
-		}
-	})
+	return n.cutBlocks(uint64(from), min(uint64(to), maxFileBlocks))
 }
 
 // SeekData implements vfs.HoleSeeker.
@@ -191,7 +209,7 @@ func (n *inode) SeekData(off int64) (int64, abi.Errno) { return n.seek(off, true
 func (n *inode) SeekHole(off int64) (int64, abi.Errno) { return n.seek(off, false) }
 
 // seek returns the first offset from off on that is data, or that is not. The end of the
-// file counts as a hole; unwritten blocks do, too.
+// file counts as a hole. Unwritten blocks do, too, but not where memory has newer content.
 func (n *inode) seek(off int64, data bool) (int64, abi.Errno) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -203,13 +221,38 @@ func (n *inode) seek(off int64, data bool) (int64, abi.Errno) {
 		if err != nil {
 			return 0, errno(err)
 		}
-		if isData := r.home != 0 && !r.unwritten(); isData == data {
-			return off, 0
+		end := min((off>>n.fs.bsLog+int64(r.n))<<n.fs.bsLog, n.size)
+		if r.home != 0 && !r.unwritten() {
+			if data {
+				return off, 0
+			}
+			off = end
+			continue
 		}
-		off = (off>>n.fs.bsLog + int64(r.n)) << n.fs.bsLog
+		for off < end {
+			newer, next := n.newer(off, end)
+			if newer == data {
+				return off, 0
+			}
+			off = next
+		}
 	}
 	if data {
 		return 0, abi.ENXIO
 	}
 	return n.size, 0
+}
+
+// newer tells whether memory has newer content for the block of off, which reads as zeros from the device,
+// and where the next one begins that it may be otherwise for, at most end.
+func (n *inode) newer(off, end int64) (bool, int64) {
+	block := off >> n.fs.bsLog
+	c, i := n.pages.page(off >> pageShift)
+	if c == nil {
+		return false, off + int64(n.pages.absent(off, int(min(end-off, 1<<30))))
+	}
+	mask := c.blockMask(i, block, block+1)
+	s := &c.slots[i]
+	is := s.dirty&mask != 0 || s.delayed&mask != 0 || c.writing>>i&1 != 0
+	return is, min((block+1)<<n.fs.bsLog, end)
 }

@@ -30,6 +30,11 @@ func (n *inode) Attr(a *vfs.Attr) abi.Errno {
 	if d.Flags&disk.InodeHugeFile != 0 {
 		a.Blocks = int64(d.Blocks) << (n.fs.bsLog - 9)
 	}
+	a.Blocks += n.space.delayed << (n.fs.bsLog - 9)
+	if n.wroteDue {
+		t := disk.ClampTime(n.wrote, n.extraTime())
+		a.Mtime, a.Ctime = timespec(t), timespec(later(t, d.Ctime))
+	}
 	switch uint32(d.Mode) & abi.S_IFMT {
 	case abi.S_IFCHR, abi.S_IFBLK:
 		a.Rdev = n.rdev()
@@ -91,6 +96,9 @@ func (n *inode) setAttr(s *vfs.SetAttr) {
 	}
 	if s.Mask&vfs.SetAtime != 0 {
 		set(&d.Atime, s.Atime)
+	}
+	if s.Mask&(vfs.SetMtime|vfs.SetMtimeNow) != 0 {
+		n.wroteDue = false
 	}
 	if s.Mask&vfs.SetMtime != 0 {
 		set(&d.Mtime, s.Mtime)

@@ -108,7 +108,7 @@ func (fs *FS) roomFor(blocks int64, privileged bool) error {
 	if blocks == 0 {
 		return nil
 	}
-	free := fs.freeBlocks.Load() - fs.busyBlocks.Load()
+	free := fs.available()
 	if !privileged {
 		free -= int64(fs.sb.RBlocksCount)
 	}
@@ -240,8 +240,19 @@ func (fs *FS) gotSpace(g *group, off, n uint32) {
 }
 
 // allocRun takes up to want blocks in a row, as near behind goal as can be, and returns the first
-// and how many there are. ENOSPC if there is none. It changes a bitmap and a descriptor.
+// and how many there are. ENOSPC if there is none that is not reserved. It changes a bitmap and a
+// descriptor.
 func (fs *FS) allocRun(h handle, goal uint64, want uint32) (uint64, uint32, error) {
+	k := fs.reserveSpace(1, int64(want), 0)
+	if k == 0 {
+		return 0, 0, abi.ENOSPC
+	}
+	defer fs.releaseSpace(k)
+	return fs.allocReserved(h, goal, uint32(k))
+}
+
+// allocReserved is allocRun for who has a reservation, and gives it up afterwards.
+func (fs *FS) allocReserved(h handle, goal uint64, want uint32) (uint64, uint32, error) {
 	return fs.findSpace(goal, want, func(g *group, b *buffer, start, n uint32) error {
 		return fs.take(h, g, b, start, n)
 	})
@@ -336,6 +347,11 @@ func (fs *FS) freeInGroup(h handle, g *group, off, n uint32, used bool) error {
 	b, err := fs.blockBitmap(g)
 	if err != nil {
 		return err
+	}
+	if used {
+		// They count as free before they are busy.
+		fs.reserved.Add(int64(n))
+		defer fs.releaseSpace(int64(n))
 	}
 	h.access(b)
 	h.group(g)

@@ -14,8 +14,17 @@ type blockPool struct {
 
 // fill takes blocks until the pool has want of them.
 func (p *blockPool) fill(h handle, n *inode, want int) error {
+	return p.fillFrom(h, n, want, h.fs.allocRun)
+}
+
+// fillReserved is fill for content that was written behind, with the reserve for its tree.
+func (p *blockPool) fillReserved(h handle, n *inode, want int) error {
+	return p.fillFrom(h, n, want, h.fs.allocReserved)
+}
+
+func (p *blockPool) fillFrom(h handle, n *inode, want int, alloc func(handle, uint64, uint32) (uint64, uint32, error)) error {
 	for p.n < want {
-		start, k, err := h.fs.allocRun(h, n.goal(0), uint32(want-p.n))
+		start, k, err := alloc(h, n.goal(0), uint32(want-p.n))
 		if err != nil {
 			p.drain(h)
 			return err

@@ -29,19 +29,9 @@ func (fs *FS) commit(need uint64) error {
 	if fs.opts.ReadOnly || need != 0 && fs.committed.Load() >= need {
 		return nil
 	}
-	held, err := fs.writeOrdered()
-	if err != nil && !errors.Is(err, blockdev.ErrNoSpace) {
-		fs.abort(err)
-	}
-	if err == nil {
-		fs.commitMu.Lock()
-		err = fs.commitLocked(need)
-		fs.commitMu.Unlock()
-	}
-	for _, n := range held {
-		n.Unref()
-	}
-	return err
+	fs.commitMu.Lock()
+	defer fs.commitMu.Unlock()
+	return fs.commitLocked(need)
 }
 
 func (fs *FS) commitLocked(need uint64) error {
@@ -268,7 +258,6 @@ func (fs *FS) thaw(f *frozen) {
 	h.super()
 	h.tx.mu.Lock()
 	h.tx.freed = append(h.tx.freed, f.tx.freed...)
-	h.tx.ordered = append(h.tx.ordered, f.tx.ordered...)
 	h.tx.mu.Unlock()
 }
 
@@ -280,37 +269,4 @@ func (fs *FS) release(f *frozen) {
 	for _, b := range f.buffers {
 		fs.buffers.put(b)
 	}
-}
-
-// writeOrdered writes the content that the running transaction leads to. It returns the
-// inodes, with references. Called without locks.
-func (fs *FS) writeOrdered() (held []*inode, err error) {
-	for range 4 {
-		fs.txLock.RLock()
-		tx := fs.running
-		tx.mu.Lock()
-		list := tx.ordered
-		tx.ordered = nil
-		tx.mu.Unlock()
-		fs.txLock.RUnlock()
-		if len(list) == 0 {
-			break
-		}
-		for i, n := range list {
-			if !fs.inodes.hold(n) {
-				continue
-			}
-			held = append(held, n)
-			n.mu.Lock()
-			n.orderedTx = 0
-			n.mu.Unlock()
-			if err = n.writeback(); err != nil {
-				tx.mu.Lock()
-				tx.ordered = append(tx.ordered, list[i:]...)
-				tx.mu.Unlock()
-				return held, err
-			}
-		}
-	}
-	return held, nil
 }

@@ -51,6 +51,7 @@ func TestConcurrent(t *testing.T) {
 		if e := fs.Unmount(); e != 0 {
 			t.Fatal(e)
 		}
+		checkNothingLeft(t, fs)
 		fsck(t, dev.Content())
 		again, _ := mount(t, dev.Content(), false, Options{})
 		r := again.Root()

@@ -42,6 +42,25 @@ func (n *inode) freeIndirect(h handle) error {
 	return err
 }
 
+// convert gives a file without extents an extent tree, for who holds no lock.
+func (n *inode) convert() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hasExtents() {
+		return nil
+	}
+	h, err := n.fs.begin(64)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return err
+	}
+	n.touched(h, true)
+	return n.toExtents(h)
+}
+
 // toExtents gives a file without extents an extent tree, so that it can be changed.
 func (n *inode) toExtents(h handle) error {
 	if n.d.Flags&disk.InodeExtents != 0 {

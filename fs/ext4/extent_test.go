@@ -44,9 +44,25 @@ func TestRandomFile(t *testing.T) {
 				if e := fs.Unmount(); e != 0 {
 					t.Fatal(e)
 				}
+				checkNothingLeft(t, fs)
 				fsck(t, dev.Content())
 			})
 		}
+	}
+}
+
+// checkNothingLeft makes sure that a file system that was unmounted holds no frame, and no block but
+// those that it kept for files.
+func checkNothingLeft(t *testing.T, fs *FS) {
+	t.Helper()
+	if k := fs.pages.frames.Load(); k != 0 {
+		t.Errorf("%d frames are lost", k)
+	}
+	if k := fs.pages.ndirty.Load(); k != 0 {
+		t.Errorf("%d dirty pages are left", k)
+	}
+	if k := fs.reserved.Load(); k != 0 {
+		t.Errorf("%d blocks are reserved for nothing", k)
 	}
 }
 
@@ -175,6 +191,9 @@ func TestTreeShrinks(t *testing.T) {
 			root := fs.Root()
 			n := create(t, root, "file", abi.S_IFREG|0o644)
 			scattered(n)
+			if e := n.Sync(false); e != 0 {
+				t.Fatal(e)
+			}
 			if d := (extNode{p: n.(*inode).d.Block[:]}).depth(); d != 1 {
 				t.Fatalf("tree has depth %d, want 1", d)
 			}

@@ -5,14 +5,14 @@ import (
 )
 
 // treeNeed returns how many blocks the insertion of count entries may take: for each, a
-// new block at every level and a new level.
+// new block at every level below the root, and one for a new level.
 func (n *inode) treeNeed(count int) int {
 	depth := int(le.Uint16(n.d.Block[6:]))
 	entries := int(le.Uint16(n.d.Block[2:]))
 	if depth == 0 && entries+count <= disk.RootExtentEntries {
 		return 0
 	}
-	return count * (depth + 2)
+	return count * (depth + 1)
 }
 
 // needFor returns how many blocks the insertion of count entries near block may take; none

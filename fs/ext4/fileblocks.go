@@ -27,33 +27,6 @@ func (g *group) nextBlockHint() uint32 {
 	return g.nextBlock
 }
 
-// mapBlocks maps the file's blocks [from, to), which are to be written at once: holes get
-// blocks, and unwritten ones become written. It returns the first block that it could not
-// map, and why. The caller holds n.mu and has announced n.
-func (n *inode) mapBlocks(h handle, from, to uint32) (uint32, error) {
-	for from < to {
-		r, err := n.mapRun(from)
-		if err != nil {
-			return from, err
-		}
-		k := min(r.n, to-from)
-		switch {
-		case r.home == 0:
-			if k, err = n.fillHole(h, from, k, 0); err != nil {
-				return from, err
-			}
-			h.order(n)
-		case r.unwritten():
-			if err := n.writeUnwritten(h, from, k); err != nil {
-				return from, err
-			}
-			h.order(n)
-		}
-		from += k
-	}
-	return from, nil
-}
-
 // fillHole allocates up to k blocks in a row for the hole at block, and returns how many
 // it got. flag is unwrittenBit or 0.
 func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error) {
@@ -75,7 +48,8 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 	if flag != 0 {
 		limit = disk.MaxUnwrittenLen
 	}
-	start, got, err := n.allocContent(h, block, min(k, limit))
+	n.fs.windows.close(n.fs, n)
+	start, got, err := n.fs.allocRun(h, n.goal(block), min(k, limit))
 	if err != nil {
 		return 0, err
 	}
@@ -85,14 +59,4 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 	}
 	n.addBlocks(int64(got))
 	return got, nil
-}
-
-// writeUnwritten turns k unwritten blocks into written ones.
-func (n *inode) writeUnwritten(h handle, block, k uint32) error {
-	var pool blockPool
-	if err := pool.fill(h, n, n.treeNeed(3)); err != nil {
-		return err
-	}
-	defer pool.drain(h)
-	return n.markWritten(h, uint64(block), uint64(block)+uint64(k), &pool)
 }

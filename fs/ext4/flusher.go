@@ -161,25 +161,6 @@ func (f *flusher) stop() {
 	<-f.done
 }
 
-// writeContent writes all content that has changed home.
-func (fs *FS) writeContent() error {
-	var first error
-	for _, n := range fs.pages.takeWaiting() {
-		if first != nil || !fs.inodes.hold(n) {
-			fs.pages.wait(n, first != nil)
-			continue
-		}
-		if err := n.writeback(); err != nil && first == nil {
-			first = err
-		}
-		n.Unref()
-		fs.flusher.mu.Lock()
-		fs.flusher.moved.Broadcast()
-		fs.flusher.mu.Unlock()
-	}
-	return first
-}
-
 // writeAll writes all content that has changed home, and commits. force says that trees are
 // to be compacted although their files may still be changing.
 func (fs *FS) writeAll(force bool) error {
@@ -192,41 +173,6 @@ func (fs *FS) writeAll(force bool) error {
 	}
 	fs.pages.trim()
 	return first
-}
-
-// throttle makes a writer wait while too much is dirty. The caller holds no lock.
-func (fs *FS) throttle() error {
-	dirty := int(fs.pages.ndirty.Load())
-	if dirty < fs.pages.limit/4 {
-		return nil
-	}
-	fs.flusher.writeSoon()
-	if dirty < fs.pages.limit*3/4 {
-		return nil
-	}
-	f := &fs.flusher
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for int(fs.pages.ndirty.Load()) >= fs.pages.limit/2 {
-		if f.err != nil {
-			return f.err
-		}
-		f.moved.Wait()
-	}
-	return nil
-}
-
-// makeRoom has changes written so that frames become free. The caller holds no lock.
-func (fs *FS) makeRoom() error {
-	f := &fs.flusher
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	round := f.rounds
-	for f.rounds < round+1 {
-		f.writeSoon()
-		f.moved.Wait()
-	}
-	return f.err
 }
 
 // Sync implements vfs.FileSystem.

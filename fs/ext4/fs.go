@@ -68,6 +68,7 @@ type FS struct {
 	zones      zones
 	freeBlocks atomic.Int64
 	busyBlocks atomic.Int64 // of freeBlocks, those that wait for a commit
+	reserved   atomic.Int64 // blocks that content in memory will need; see reserve.go
 	freeInodes atomic.Int64
 	dirCount   atomic.Int64
 
@@ -198,7 +199,7 @@ func (fs *FS) Root() vfs.Node {
 
 // StatFS implements vfs.FileSystem.
 func (fs *FS) StatFS(s *vfs.StatFS) abi.Errno {
-	free := uint64(max(fs.freeBlocks.Load(), 0))
+	free := uint64(max(fs.freeBlocks.Load()-fs.reserved.Load(), 0))
 	*s = vfs.StatFS{
 		Type:    disk.Magic,
 		Bsize:   int64(fs.bs),

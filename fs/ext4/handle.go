@@ -15,7 +15,6 @@ type transaction struct {
 	groups  []*group  // changed descriptors
 	freed   []freedRun
 	revoked []uint64 // metadata blocks that were freed
-	ordered []*inode // got new blocks: their content goes first
 
 	super    atomic.Bool  // the superblock changed
 	size     atomic.Int32 // len(buffers), to be read without the lock
@@ -138,17 +137,6 @@ func (h handle) super() {
 	if b := h.fs.superBuf; b != nil {
 		h.access(b)
 	}
-}
-
-// order has n's content written before the transaction's metadata.
-func (h handle) order(n *inode) {
-	if n.orderedTx == h.tx.id {
-		return
-	}
-	n.orderedTx = h.tx.id
-	h.tx.mu.Lock()
-	h.tx.ordered = append(h.tx.ordered, n)
-	h.tx.mu.Unlock()
 }
 
 // forget drops a metadata block that the handle has freed: its changes need not reach the

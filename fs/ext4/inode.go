@@ -23,7 +23,7 @@ type inode struct {
 
 	// Guarded by mu; what is persistent is changed only under a handle, too.
 	d         disk.Inode
-	size      int64 // d.Size
+	size      int64 // in memory; d.Size follows when the content up to there is on the device
 	acl       uint64
 	runs      runList // where the content is, once runsReady
 	runsReady atomic.Bool
@@ -32,15 +32,18 @@ type inode struct {
 	linkable  bool       // a file that was made without a name, and may get one
 	atimeDue  atomic.Bool
 	pages     pageTable
+	space     reservation
+	errs      errSeq
+	wrote     disk.Time   // when content was last written to memory, if
+	wroteDue  bool        // d's times are to follow
 	loose     atomic.Bool // the extent tree may have nodes that are far from full
 	hasWindow atomic.Bool // blocks are kept for its growth
 	isMapped  atomic.Bool // MapExtents has told where content is
 
-	tx        atomic.Pointer[transaction] // that will write it
-	table     *buffer                     // its block of the inode table, while in a transaction
-	orderedTx uint64
-	sizeTx    uint64 // last transaction that fdatasync must see committed
-	attrTx    uint64 // last transaction that fsync must see committed
+	tx     atomic.Pointer[transaction] // that will write it
+	table  *buffer                     // its block of the inode table, while in a transaction
+	sizeTx uint64                      // last transaction that fdatasync must see committed
+	attrTx uint64                      // last transaction that fsync must see committed
 
 	onOrphanList atomic.Bool
 	// guarded by FS.sbMu
@@ -63,6 +66,8 @@ var (
 	_ vfs.Mapper     = (*inode)(nil)
 	_ vfs.TmpMaker   = (*inode)(nil)
 	_ vfs.FlagNode   = (*inode)(nil)
+
+	_ vfs.ErrorSampler = (*inode)(nil)
 )
 
 func isType(mode, typ uint32) bool { return mode&abi.S_IFMT == typ }
@@ -226,6 +231,7 @@ func (n *inode) stamp(now disk.Time, content bool) {
 	n.d.Ctime = t
 	if content {
 		n.d.Mtime = t
+		n.wroteDue = false
 	}
 	n.d.Version++
 	n.atimeDue.Store(true)

@@ -168,12 +168,6 @@ func (fs *FS) reserve(tx *transaction, credits int) bool {
 	if size <= fs.maxTx && fs.journal.Need(size, size) <= room {
 		return true
 	}
-	tx.mu.Lock()
-	ordered := len(tx.ordered) > 0
-	tx.mu.Unlock()
-	if ordered && fs.journal.Need(size, size) <= room {
-		return true // a commit now could wait for an inode's lock that the caller holds
-	}
 	tx.reserved.Add(-int32(credits))
 	return false
 }

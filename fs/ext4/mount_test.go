@@ -183,8 +183,10 @@ func TestCorruptionIsReported(t *testing.T) {
 				return e
 			}
 			defer n.Unref()
-			_, _, e = n.Write(100000, 5000, &copySource{make([]byte, 5000)})
-			return e
+			if _, _, e = n.Write(100000, 5000, &copySource{make([]byte, 5000)}); e != 0 {
+				return e
+			}
+			return n.Sync(false) // blocks are looked for when they are written
 		}},
 		{"inode bitmap", func(img []byte) {
 			var g disk.Group

@@ -6,9 +6,6 @@ import (
 	"pinhole/fs/vfs"
 )
 
-// zeros is what holes read as.
-var zeros [64 << 10]byte
-
 // Read implements vfs.Node.
 func (n *inode) Read(off int64, count int, d vfs.Dest) (int, abi.Errno) {
 	switch n.mode.Load() & abi.S_IFMT {
@@ -47,19 +44,21 @@ func (n *inode) readLocked(off int64, count int, d vfs.Dest) (int, error) {
 		at := off + int64(done)
 		want := count - done
 		if cached {
-			if p := n.pages.get(at >> pageShift); p != nil {
-				if !p.used.Load() {
-					p.used.Store(true)
+			index := at >> pageShift
+			if c, i := n.pages.page(index); c != nil {
+				if !c.used.Load() {
+					c.used.Store(true)
 				}
+				p, _ := c.together(i, c.present)
 				in := int(at & (pageSize - 1))
-				k, e := d.Put(p.frame[in:min(in+want, pageSize)])
+				k, e := d.Put(p[in:min(in+want, len(p))])
 				done += k
 				if e != 0 {
 					return done, e
 				}
 				continue
 			}
-			want = n.uncached(at, want)
+			want = n.pages.absent(at, want)
 		}
 		k, err := n.readDevice(at, want, d)
 		done += k
@@ -68,19 +67,6 @@ func (n *inode) readLocked(off int64, count int, d vfs.Dest) (int, error) {
 		}
 	}
 	return done, nil
-}
-
-// uncached returns how many of the want bytes from at on come before the next page in
-// memory. The page of at itself is not there.
-func (n *inode) uncached(at int64, want int) int {
-	end := at + int64(want)
-	next := (at>>pageShift + 1) << pageShift
-	for ; next < end; next += pageSize {
-		if n.pages.get(next>>pageShift) != nil {
-			return int(next - at)
-		}
-	}
-	return want
 }
 
 // readDevice puts bytes from at on, up to want, from one run of the file.

@@ -40,10 +40,18 @@ func (n *inode) resizeLocked(size int64) error {
 			return err
 		}
 	}
+	if size < old {
+		// What was zeroed is on the device before the file ends there.
+		if err := n.writeBlocks(size>>n.fs.bsLog, (size+int64(n.fs.bs)-1)>>n.fs.bsLog); err != nil {
+			return err
+		}
+	}
 	cut := size < old && n.blocksBehind(size)
 	if cut {
-		n.revoke(size, old-size)
 		n.fs.windows.close(n.fs, n)
+	}
+	if size < old {
+		n.revoke(size, old-size)
 	}
 	h, err := n.fs.begin(4)
 	if err != nil {
@@ -59,12 +67,19 @@ func (n *inode) resizeLocked(size int64) error {
 			return err
 		}
 	}
-	n.setSize(size)
+	n.size = size
+	n.d.Size = min(n.d.Size, uint64(size))
+	if size > old && !n.pages.dirty() {
+		n.d.Size = uint64(size)
+	}
 	n.stamp(n.fs.now(), true)
 	n.touched(h, true)
 	h.end()
 	if size < old {
 		n.dropPages(size)
+		if err := n.settleSize(); err != nil {
+			return err
+		}
 	}
 	if !cut {
 		return nil
@@ -97,33 +112,6 @@ func (n *inode) revoke(off, count int64) {
 	}
 }
 
-// dropPages forgets content behind size, and zeroes the rest of the page it is in.
-func (n *inode) dropPages(size int64) {
-	if n.pages.count.Load() == 0 {
-		return
-	}
-	first := (size + pageSize - 1) >> pageShift
-	n.pages.from(first, n.fs.pages.discard)
-	in := int(size & (pageSize - 1))
-	if in == 0 {
-		return
-	}
-	p := n.pages.get(size >> pageShift)
-	if p == nil {
-		return
-	}
-	// n.wbMu is held, so nobody writes the frame. Blocks behind the end are freed: what was
-	// dirty of them is not.
-	clear(p.frame[in:])
-	last := (in + n.fs.bs - 1) >> n.fs.bsLog
-	if mask := uint8(1<<last - 1); p.dirty != 0 && p.dirty&mask == 0 {
-		n.fs.pages.undirty(p)
-		n.fs.pages.settle(p)
-	} else {
-		p.dirty &= mask
-	}
-}
-
 // truncateBlocks frees the blocks behind size, a handle at a time. The caller holds n.mu,
 // and the inode is on the orphan list, so that a crash in between is mended by a mount.
 func (n *inode) truncateBlocks(size int64) error {
@@ -150,6 +138,7 @@ func (n *inode) cutBlocks(from, to uint64) error {
 			return err
 		}
 	}
+	n.settleTree()
 	return nil
 }
 

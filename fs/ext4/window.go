@@ -21,57 +21,25 @@ const (
 	maxWindow = 2048 // blocks
 )
 
-// allocContent allocates up to k blocks in a row for the file's blocks from block on. A
-// regular file that grows at its end gets a window, as large as the file is already.
-func (n *inode) allocContent(h handle, block, k uint32) (uint64, uint32, error) {
-	fs := n.fs
-	goal := n.goal(block)
-	if !n.isRegular() || n.runs.big || len(n.runs.list) == 0 || uint64(block) != n.runs.list[len(n.runs.list)-1].end() {
-		return fs.allocRun(h, goal, k)
+// claim takes up to k blocks of the inode's window, if that starts at goal. They remain busy.
+func (w *windows) claim(n *inode, goal uint64, k uint32) (uint64, uint32) {
+	if !n.hasWindow.Load() {
+		return 0, 0
 	}
-	if n.hasWindow.Load() {
-		if start, got, err := fs.windows.take(h, n, goal, k); got > 0 || err != nil {
-			return start, got, err
-		}
-	}
-	start, got, err := fs.allocRun(h, goal, k)
-	if err == nil {
-		fs.windows.open(fs, n, start+uint64(got), min(max(block, k, minWindow), maxWindow))
-	}
-	return start, got, err
-}
-
-// take allocates from the inode's window, if that starts at goal.
-func (w *windows) take(h handle, n *inode, goal uint64, k uint32) (uint64, uint32, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	win := w.m[n.ino]
 	if win.n == 0 || win.start != goal {
-		return 0, 0, nil
+		return 0, 0
 	}
-	fs := n.fs
-	nr, off := fs.groupOf(win.start)
 	k = min(k, win.n)
-	g := &fs.groups[nr]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	b, err := fs.blockBitmap(g)
-	if err != nil {
-		return 0, 0, err
-	}
-	fs.clearBusy(g, off, k)
-	next := g.nextBlock
-	if err := fs.take(h, g, b, off, k); err != nil {
-		return 0, 0, err
-	}
-	g.nextBlock = next // others go on behind the window
 	if win.n -= k; win.n == 0 {
 		w.drop(n)
 	} else {
 		win.start += uint64(k)
 		w.m[n.ino] = win
 	}
-	return goal, k, nil
+	return goal, k
 }
 
 // drop forgets a window without blocks.
@@ -98,10 +66,12 @@ func (w *windows) open(fs *FS, n *inode, start uint64, k uint32) {
 	if err != nil {
 		return
 	}
-	if k = freeLen(b.data, g.busy, off, fs.groupLen(nr), k); k == 0 {
+	k = freeLen(b.data, g.busy, off, fs.groupLen(nr), k)
+	if k == 0 || fs.reserveSpace(int64(k), int64(k), 0) == 0 {
 		return
 	}
 	fs.makeBusy(g, off, k)
+	fs.releaseSpace(int64(k))
 	g.nextBlock = off + k
 	if w.m == nil {
 		w.m = make(map[uint32]window)
@@ -141,9 +111,13 @@ func (w *windows) free(fs *FS, win window) {
 	g.mu.Unlock()
 }
 
-// freeBusy makes all free blocks available: those that were freed lately, by a commit, and
-// those that are kept for growing files. The caller holds no lock.
+// freeBusy makes all free blocks available: those that were freed lately, by a commit, those that
+// are kept for growing files, and those that are reserved for trees in the worst case, by writing
+// the content behind. The caller holds no lock.
 func (fs *FS) freeBusy() error {
+	if err := fs.writeContent(); err != nil {
+		return err
+	}
 	fs.windows.closeAll(fs)
 	return fs.commit(0)
 }

@@ -1,23 +1,22 @@
 package ext4
 
 import (
-	"bytes"
 	"errors"
+	"math/bits"
 
 	"pinhole/abi"
 	"pinhole/fs/vfs"
 )
 
-// chunkPages is how many pages one step of a write covers.
-const chunkPages = 32
-
 var (
-	// errNoFrame says that all frames are dirty: wait for the flusher and go on.
+	// errNoFrame says that all frames are dirty: wait for them to be written and go on.
 	errNoFrame       = errors.New("no free frame")
 	errTooBig  error = abi.EFBIG
 )
 
-// Write implements vfs.Node.
+// Write implements vfs.Node. It copies into frames of the cache and reserves what they will need
+// on the device; nothing of it is in a transaction. The times that it sets are in memory until
+// the content is written, as is the size.
 func (n *inode) Write(off int64, count int, s vfs.Source) (int, int64, abi.Errno) {
 	switch n.mode.Load() & abi.S_IFMT {
 	case abi.S_IFREG:
@@ -42,22 +41,24 @@ func (n *inode) Write(off int64, count int, s vfs.Source) (int, int64, abi.Errno
 
 // writer is a Write under way.
 type writer struct {
-	n    *inode
-	off  int64 // of the next byte; vfs.AtEnd until the lock is held
-	left int
-	done int
-	s    vfs.Source
+	n     *inode
+	off   int64 // of the next byte; vfs.AtEnd until the lock is held
+	left  int
+	done  int
+	s     vfs.Source
+	small bool // a block at a time: the disk is nearly full
 
-	pages [chunkPages + 1]*page
-	fresh [chunkPages + 1]bool // the page is not yet in the inode's table
-	count int                  // of pages
+	// Of the step under way.
+	fresh  uint64             // pages that get a new frame
+	frames [chunkPages]uint32 // these frames, by the page's place in the chunk
+	holes  int64              // blocks that were reserved
 }
 
-// run writes chunk by chunk, waiting without locks where it must.
+// run writes, waiting without locks where it must.
 func (w *writer) run() error {
-	n := w.n
-	for retries := 0; ; {
-		if err := n.fs.throttle(); err != nil {
+	n, fs := w.n, w.n.fs
+	for tries := 0; ; {
+		if err := fs.throttle(); err != nil {
 			return err
 		}
 		before := w.done
@@ -68,20 +69,26 @@ func (w *writer) run() error {
 			return nil
 		}
 		if w.done > before {
-			retries = 0
+			tries = 0
 		}
-		if retries++; retries > 20 {
+		if tries++; tries > 20 {
 			return err
 		}
 		switch {
 		case err == errNoFrame:
-			if err := n.fs.makeRoom(); err != nil {
+			if err := fs.makeRoom(); err != nil {
 				return err
 			}
-		case err == abi.ENOSPC && n.fs.busyBlocks.Load() > 0 && retries < 4:
-			if err := n.fs.freeBusy(); err != nil {
+		case err == errConvert:
+			if err := n.convert(); err != nil {
 				return err
 			}
+		case err == abi.ENOSPC && tries < 4:
+			// What is reserved for the worst case, or freed but not committed, may do.
+			if err := fs.freeBusy(); err != nil {
+				return err
+			}
+			w.small = tries > 1
 		default:
 			return err
 		}
@@ -90,289 +97,223 @@ func (w *writer) run() error {
 
 // locked writes what it can while the inode's lock is held.
 func (w *writer) locked() error {
+	n := w.n
 	if w.off == vfs.AtEnd {
-		w.off = w.n.size
+		w.off = n.size
 	}
-	if limit := w.n.fs.maxSize(); w.off >= limit && w.left > 0 {
+	if limit := n.fs.maxSize(); w.off >= limit && w.left > 0 {
 		return errTooBig
 	} else if int64(w.left) > limit-w.off {
 		w.left = int(limit - w.off)
 	}
-	for w.left > 0 {
-		end := (w.off>>pageShift + chunkPages) << pageShift
-		if err := w.chunk(int(min(int64(w.left), end-w.off))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// chunk writes up to k bytes at w.off, which lie in no more than chunkPages pages.
-func (w *writer) chunk(k int) error {
-	n, fs := w.n, w.n.fs
-	if w.off > n.size {
+	if w.left > 0 && w.off > n.size {
 		if err := n.zeroTail(); err != nil {
 			return err
 		}
 	}
-	got, err := w.fill(k)
-	if got == 0 {
-		w.drop(0)
-		return err
+	before := w.done
+	var err error
+	for w.left > 0 && err == nil {
+		err = w.step()
 	}
-	from := uint32(w.off >> fs.bsLog)
-	to := uint32((w.off + int64(got) + int64(fs.bs) - 1) >> fs.bsLog)
-	h, berr := fs.begin(8)
-	if berr != nil {
-		w.drop(0)
-		return berr
+	if w.done > before {
+		n.written()
 	}
-	mapped, merr := from, h.inode(n)
-	if merr == nil {
-		mapped, merr = n.mapBlocks(h, from, to)
-	}
-	if mapped < to {
-		got = int(max(int64(mapped)<<fs.bsLog-w.off, 0))
-		if err == nil {
-			err = merr
-		}
-	}
-	w.keep(from, mapped, to)
-	if got > 0 {
-		end := w.off + int64(got)
-		grown := end > n.size
-		if grown {
-			n.setSize(end)
-		}
-		n.stamp(fs.now(), true)
-		n.touched(h, grown)
-		w.off = end
-		w.done += got
-		w.left -= got
-	}
-	h.end()
 	return err
 }
 
-// fill copies up to k bytes of the source into pages, and returns how many.
-func (w *writer) fill(k int) (got int, err error) {
+// written notes the time of a change of content. It reaches the inode with the content.
+func (n *inode) written() {
+	n.wrote = n.fs.now()
+	n.wroteDue = true
+	if !n.atimeDue.Load() {
+		n.atimeDue.Store(true)
+	}
+}
+
+// step writes as much as lies in one chunk.
+func (w *writer) step() error {
 	n, fs := w.n, w.n.fs
-	w.count = 0
-	for got < k {
-		at := w.off + int64(got)
-		in := int(at & (pageSize - 1))
-		part := min(k-got, pageSize-in)
-		p := n.pages.get(at >> pageShift)
-		fresh := p == nil
-		var old []byte // frame that p had before, which still has all of its content
-		switch {
-		case fresh:
-			frame := fs.pages.frame(n)
-			if frame == nil {
-				return got, errNoFrame
+	index := w.off >> (chunkShift + pageShift)
+	end := min(w.off+int64(w.left), (index+1)<<(chunkShift+pageShift))
+	if w.small {
+		end = min(end, w.off|int64(fs.bs-1)+1)
+	}
+	c := n.pages.make(n, index)
+	end, err := w.prepare(c, end)
+	got := 0
+	if err == nil {
+		got, err = w.fill(c, end)
+		w.enter(c, w.off+int64(got))
+	}
+	w.giveFrames()
+	w.off += int64(got)
+	w.done += got
+	w.left -= got
+	n.size = max(n.size, w.off)
+	if c.present == 0 {
+		n.pages.remove(c)
+	} else if !c.used.Load() {
+		c.used.Store(true)
+	}
+	return err
+}
+
+// prepare takes frames and reserves space for writing up to end, or for as much as there are frames
+// for, and returns where that ends.
+func (w *writer) prepare(c *pageChunk, end int64) (int64, error) {
+	n, fs := w.n, w.n.fs
+	lo, hi := w.pages(c, end)
+	c.room(hi)
+	// New frames for pages that have none, and for those whose frame is being written.
+	for missing := span(lo, hi) &^ (c.present &^ (c.writing &^ c.pinned)); missing != 0; {
+		first, k := fs.pages.take(bits.OnesCount64(missing), n, c)
+		if k == 0 {
+			at := bits.TrailingZeros64(missing)
+			if at == lo {
+				return end, errNoFrame
 			}
-			p = &page{n: n, index: at >> pageShift, frame: frame}
-			if part < pageSize {
-				if err := n.load(p); err != nil {
-					fs.pages.freeFrame(frame)
-					return got, err
-				}
-			}
-		case p.writing:
-			frame := fs.pages.frame(n)
-			if frame == nil {
-				return got, errNoFrame
-			}
-			if part < pageSize {
-				copy(frame, p.frame)
-			} else {
-				old = p.frame
-			}
-			// The old frame is freed by who writes it, under the lock that is held here.
-			p.frame = frame
-			p.writing = false
-		default:
-			fs.pages.take(p)
+			end = c.base() + int64(at)<<pageShift
+			break
 		}
-		w.pages[w.count], w.fresh[w.count] = p, fresh
-		w.count++
-		c, e := w.s.Get(p.frame[in : in+part])
-		got += c
-		if c < part {
-			// Complete a frame that was to be overwritten as a whole.
-			if old != nil {
-				copy(p.frame[in+c:], old[in+c:])
-			} else if fresh && part == pageSize {
-				if err := n.loadRest(p, in+c); err != nil {
-					return got - c, err
-				}
-			}
-			if e == 0 {
-				e = abi.EFAULT
-			}
+		for ; k > 0; k-- {
+			i := bits.TrailingZeros64(missing)
+			w.frames[i] = first
+			w.fresh |= 1 << i
+			missing &= missing - 1
+			first++
+		}
+	}
+	from, to := w.blocks(end)
+	holes, splits, err := n.undelayed(c, from, to)
+	if err != nil || holes+splits == 0 {
+		return end, err
+	}
+	err = n.delay(holes, splits, int64(fs.sb.RBlocksCount))
+	if err == abi.ENOSPC && privileged(w.s) {
+		err = n.delay(holes, splits, 0)
+	}
+	if err == nil {
+		w.holes = holes
+	}
+	return end, err
+}
+
+// pages returns the first and last page of the chunk that a write up to end touches.
+func (w *writer) pages(c *pageChunk, end int64) (lo, hi int) {
+	return int((w.off - c.base()) >> pageShift), int((end - 1 - c.base()) >> pageShift)
+}
+
+// blocks returns the file's blocks that a write up to end touches.
+func (w *writer) blocks(end int64) (from, to int64) {
+	log := w.n.fs.bsLog
+	return w.off >> log, (end + int64(w.n.fs.bs) - 1) >> log
+}
+
+// fill copies the source's bytes up to end into the frames, and returns how many it took.
+func (w *writer) fill(c *pageChunk, end int64) (int, error) {
+	lo, hi := w.pages(c, end)
+	start := c.base()
+	if in := int(w.off & (pageSize - 1)); w.fresh>>lo&1 != 0 && (in != 0 || end < start+int64(lo+1)<<pageShift) {
+		if err := w.keep(c, lo, 0); err != nil {
+			return 0, err
+		}
+	}
+	if hi != lo && w.fresh>>hi&1 != 0 && end&(pageSize-1) != 0 {
+		if err := w.keep(c, hi, 0); err != nil {
+			return 0, err
+		}
+	}
+	want := int(end - w.off)
+	got, e := w.copy(c, lo, hi, want)
+	if got == want {
+		return got, nil
+	}
+	if e == 0 {
+		e = abi.EFAULT
+	}
+	at := w.off + int64(got)
+	i, in := int((at-start)>>pageShift), int(at&(pageSize-1))
+	if in != 0 && w.fresh>>i&1 != 0 && start+int64(i+1)<<pageShift <= end && (i != lo || w.off&(pageSize-1) == 0) {
+		// The page was to be overwritten as a whole.
+		if err := w.keep(c, i, in); err != nil {
+			return max(got-in, 0), err
+		}
+	}
+	return got, e
+}
+
+// keep fills page i's new frame, from byte in on, with what the page has.
+func (w *writer) keep(c *pageChunk, i, in int) error {
+	frame := w.n.fs.frames.arena.Run(w.frames[i], 1)
+	if c.present>>i&1 != 0 {
+		copy(frame[in:], c.frame(i)[in:])
+		return nil
+	}
+	return w.n.load(c.index<<chunkShift+int64(i), frame, in, w.n.size)
+}
+
+// copy copies want bytes of the source to the pages lo to hi, as many at a time as lie together.
+func (w *writer) copy(c *pageChunk, lo, hi, want int) (got int, e abi.Errno) {
+	frame := func(i int) uint32 {
+		if w.fresh>>i&1 != 0 {
+			return w.frames[i]
+		}
+		return c.slots[i].frame
+	}
+	in := int(w.off & (pageSize - 1))
+	for i := lo; i <= hi; {
+		first, k := frame(i), 1
+		for i+k <= hi && frame(i+k) == first+uint32(k) {
+			k++
+		}
+		part := min(k<<pageShift-in, want-got)
+		m, e := w.s.Get(w.n.fs.frames.arena.Run(first, k)[in : in+part])
+		got += m
+		if m < part || e != 0 {
 			return got, e
 		}
+		i += k
+		in = 0
 	}
-	return got, nil
+	return got, 0
 }
 
-// keep enters the pages of the chunk in the table, with their blocks among [from, to)
-// dirty, and drops what was to be written beyond, up to want.
-func (w *writer) keep(from, to, want uint32) {
-	n, fs := w.n, w.n.fs
-	per := uint32(pageSize >> fs.bsLog)
-	for i := range w.count {
-		p := w.pages[i]
-		first := uint32(p.index) * per
-		lo, hi := max(first, from), min(first+per, to)
-		if lo >= hi {
-			w.drop(i)
-			return
-		}
-		if w.fresh[i] {
-			n.pages.set(p)
-		}
-		mask := uint8(1<<(hi-lo)-1) << (lo - first)
-		fs.pages.mark(p, mask)
-		if hi < min(first+per, want) {
-			n.clearUnmapped(p)
-		}
-		w.pages[i] = nil
+// enter makes the pages up to end, which have been filled, the file's, and gives up what was
+// reserved for more than that.
+func (w *writer) enter(c *pageChunk, end int64) {
+	n := w.n
+	from, to := w.blocks(end)
+	if w.off == end {
+		to = from
 	}
-	w.count = 0
+	if w.holes > 0 {
+		n.releaseBlocks(w.holes - n.setDelayed(c, from, to))
+		w.holes = 0
+	}
+	if from == to {
+		return
+	}
+	lo, hi := w.pages(c, end)
+	mask := span(lo, hi)
+	for m := mask & w.fresh; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		// A frame that is being written is freed by who writes it.
+		c.slots[i].frame = w.frames[i]
+	}
+	c.writing &^= mask & w.fresh
+	n.pages.count.Add(int32(bits.OnesCount64(mask & w.fresh &^ c.present)))
+	c.present |= mask & w.fresh
+	w.fresh &^= mask
+	for i := lo; i <= hi; i++ {
+		c.slots[i].dirty |= c.blockMask(i, from, to)
+	}
+	n.fs.pages.mark(c, mask)
 }
 
-// drop gives up the pages of the chunk from the i-th on. Content that was changed in a
-// page that was there before becomes what the device has again.
-func (w *writer) drop(i int) {
-	n, fs := w.n, w.n.fs
-	for ; i < w.count; i++ {
-		p := w.pages[i]
-		w.pages[i] = nil
-		if w.fresh[i] {
-			fs.pages.freeFrame(p.frame)
-			continue
-		}
-		if p.dirty == 0 && !p.writing {
-			fs.pages.discard(p)
-		} else {
-			n.clearUnmapped(p)
-		}
-	}
-	w.count = 0
-}
-
-// clearUnmapped makes the parts of a page that have no blocks zero again, after a write
-// that could not get any.
-func (n *inode) clearUnmapped(p *page) {
-	per := pageSize >> n.fs.bsLog
-	for i := range per {
-		r, err := n.mapRun(uint32(p.index)*uint32(per) + uint32(i))
-		if err == nil && (r.home == 0 || r.unwritten()) {
-			clear(p.frame[i<<n.fs.bsLog : (i+1)<<n.fs.bsLog])
-		}
+// giveFrames gives the frames back that were not needed.
+func (w *writer) giveFrames() {
+	for ; w.fresh != 0; w.fresh &= w.fresh - 1 {
+		w.n.fs.pages.give(w.frames[bits.TrailingZeros64(w.fresh)], 1)
 	}
 }
-
-// load fills a page's frame from the device; what is not there, or behind the end of the
-// file, is zero.
-func (n *inode) load(p *page) error { return n.loadRest(p, 0) }
-
-// loadRest is load for the bytes of the page from in on.
-func (n *inode) loadRest(p *page, in int) error {
-	fs := n.fs
-	base := p.index << pageShift
-	for in < pageSize {
-		at := base + int64(in)
-		if at >= n.size {
-			clear(p.frame[in:])
-			return nil
-		}
-		r, err := n.mapRun(uint32(at >> fs.bsLog))
-		if err != nil {
-			return err
-		}
-		inBlock := at & int64(fs.bs-1)
-		part := int(min(int64(r.n)<<fs.bsLog-inBlock, int64(pageSize-in)))
-		dst := p.frame[in : in+part]
-		if r.home == 0 || r.unwritten() {
-			clear(dst)
-		} else if err := fs.dev.ReadAt(dst, int64(r.home)<<fs.bsLog+inBlock); err != nil {
-			return err
-		}
-		in += part
-	}
-	if end := n.size - base; end < pageSize {
-		clear(p.frame[max(end, 0):])
-	}
-	return nil
-}
-
-// zeroTail makes sure that the block that the file ends in is zero behind the end, before
-// the file is made longer. Other drivers leave what was mapped there.
-func (n *inode) zeroTail() error {
-	in := n.size & int64(n.fs.bs-1)
-	if in == 0 {
-		return nil
-	}
-	return n.zeroInBlock(n.size, int64(n.fs.bs)-in)
-}
-
-// zeroInBlock zeroes count bytes at off, which lie in one block, if the block has content.
-func (n *inode) zeroInBlock(off, count int64) error {
-	fs := n.fs
-	block := uint32(off >> fs.bsLog)
-	r, err := n.mapRun(block)
-	if err != nil {
-		return err
-	}
-	if r.home == 0 || r.unwritten() {
-		return nil
-	}
-	in := int(off & (pageSize - 1))
-	p := n.pages.get(off >> pageShift)
-	switch {
-	case p == nil:
-		frame := fs.pages.frame(n)
-		if frame == nil {
-			return errNoFrame
-		}
-		p = &page{n: n, index: off >> pageShift, frame: frame}
-		if err := n.loadBytes(p); err != nil {
-			fs.pages.freeFrame(frame)
-			return err
-		}
-		if allZero(frame[in : in+int(count)]) {
-			fs.pages.freeFrame(frame)
-			return nil
-		}
-		n.pages.set(p)
-	case allZero(p.frame[in : in+int(count)]):
-		return nil
-	case p.writing:
-		frame := fs.pages.frame(n)
-		if frame == nil {
-			return errNoFrame
-		}
-		copy(frame, p.frame)
-		p.frame = frame
-		p.writing = false
-	default:
-		fs.pages.take(p)
-	}
-	clear(p.frame[in : in+int(count)])
-	fs.pages.mark(p, 1<<(block&uint32(pageSize>>fs.bsLog-1)))
-	return nil
-}
-
-// loadBytes is load without the zeros behind the end.
-func (n *inode) loadBytes(p *page) error {
-	size := n.size
-	n.size = (p.index + 1) << pageShift
-	err := n.load(p)
-	n.size = size
-	return err
-}
-
-// allZero tells whether p has only zero bytes; p is no longer than zeros.
-func allZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }

@@ -10,120 +10,311 @@ import (
 	"pinhole/blockdev"
 )
 
-// batchPages is how many pages are given to the device at a time.
-const batchPages = 512
+// Writing back has three steps. Content is gathered, under the inode's lock: each dirty block is
+// mapped, or gets a claim (claim.go), and its page is marked as being written. It is given to the
+// device without a lock. And it is placed (place.go), under the inode's lock again: a transaction
+// enters the claimed blocks in the extent tree and moves the file's size on disk up to where
+// content is. No transaction ever leads to blocks whose content the device has not taken.
 
-// written is a page being written, with the frame and blocks that are.
-type written struct {
-	p      *page
-	frame  []byte
-	blocks uint8
+// batchPages is about how many pages are given to the device at a time.
+const batchPages = 1024
+
+// maxTogether is how many files may be in one batch.
+const maxTogether = 64
+
+// pass is the writing back of what is dirty in a file when it begins. n.wbMu is held.
+type pass struct {
+	n    *inode
+	todo []*pageChunk // not yet gathered, in order
+	err  error        // the first; nothing is placed after that
+	held bool         // a reference goes back at the end
+
+	// What was claimed last lies before this block of the file, and there on the device.
+	next uint32
+	goal uint64
+}
+
+// part is a part of a file on its way to the device.
+type part struct {
+	*pass
+	pieces []piece
+	frames []uint32 // of all pages, in order
+	blocks []uint8  // likewise: those that are written
+	runs   []placement
+	vecs   []blockdev.Vec
+	size   int64 // of the file when it was gathered
+	last   bool  // of the pass
+}
+
+// piece is pages of a chunk.
+type piece struct {
+	c    *pageChunk
+	mask uint64
+}
+
+// placement is what the extent tree is to be told of.
+type placement struct {
+	run
+	claimed bool // a hole until now; else unwritten
+}
+
+// begin takes what is to be done.
+func (p *pass) begin() {
+	n := p.n
+	n.mu.Lock()
+	p.todo = n.pages.todo
+	n.pages.todo = nil
+	for _, c := range p.todo {
+		c.listed = false
+	}
+	n.mu.Unlock()
+	byIndex := func(a, b *pageChunk) int { return cmp.Compare(a.index, b.index) }
+	if !slices.IsSortedFunc(p.todo, byIndex) {
+		slices.SortFunc(p.todo, byIndex)
+	}
+}
+
+// gather takes the next pages of the pass, and says where they go.
+func (p *pass) gather() (*part, error) {
+	n := p.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := &part{pass: p, size: n.size}
+	pages := 0
+	for len(p.todo) > 0 && pages < batchPages {
+		c := p.todo[0]
+		p.todo = p.todo[1:]
+		if mask := c.dirty; mask != 0 {
+			b.pieces = append(b.pieces, piece{c, mask})
+			pages += bits.OnesCount64(mask)
+		}
+	}
+	b.last = len(p.todo) == 0
+	if err := b.mapRuns(); err != nil {
+		b.unclaim(b.runs)
+		for _, x := range b.pieces {
+			p.todo = append(p.todo, x.c)
+		}
+		return nil, err
+	}
+	b.frames = make([]uint32, 0, pages)
+	b.blocks = make([]uint8, 0, pages)
+	for _, x := range b.pieces {
+		for m := x.mask; m != 0; m &= m - 1 {
+			s := &x.c.slots[bits.TrailingZeros64(m)]
+			b.frames = append(b.frames, s.frame)
+			b.blocks = append(b.blocks, s.dirty)
+		}
+		n.fs.pages.undirty(x.c, x.mask)
+		x.c.writing |= x.mask
+	}
+	return b, nil
+}
+
+// mapRuns finds a place for all dirty blocks of the pieces.
+func (b *part) mapRuns() error {
+	log := pageShift - b.n.fs.bsLog
+	at := 0 // piece that the range begins in
+	var from, to int64
+	for i, x := range b.pieces {
+		for m := x.mask; m != 0; m &= m - 1 {
+			k := bits.TrailingZeros64(m)
+			first := (x.c.index<<chunkShift + int64(k)) << log
+			for d := x.c.slots[k].dirty; d != 0; {
+				lo := bits.TrailingZeros8(d)
+				n := bits.TrailingZeros8(^(d >> lo))
+				d &^= uint8((1<<n - 1) << lo)
+				if first+int64(lo) != to || to == 0 {
+					if err := b.mapRange(at, from, to); err != nil {
+						return err
+					}
+					at, from = i, first+int64(lo)
+				}
+				to = first + int64(lo+n)
+			}
+		}
+	}
+	return b.mapRange(at, from, to)
+}
+
+// mapRange finds a place for the file's blocks [from, to), which begin in a piece and are all dirty.
+func (b *part) mapRange(at int, from, to int64) error {
+	n := b.n
+	for from < to {
+		r, err := n.mapRun(uint32(from))
+		if err != nil {
+			return err
+		}
+		r.n = uint32(min(int64(r.n), to-from))
+		switch {
+		case r.home == 0:
+			goal := uint64(0)
+			if b.next == r.block {
+				goal = b.goal
+			}
+			if r.home, r.n, err = n.claim(r.block, r.n, goal); err != nil {
+				return fmt.Errorf("content of inode %d: %w", n.ino, err)
+			}
+			b.next, b.goal = r.block+r.n, r.home+uint64(r.n)
+			b.runs = append(b.runs, placement{r, true})
+		case r.unwritten():
+			b.runs = append(b.runs, placement{r, false})
+		}
+		at = b.addVecs(at, r)
+		from += int64(r.n)
+	}
+	return nil
+}
+
+// addVecs adds the writing of a run that begins in a piece, and returns the one it ends in.
+func (b *part) addVecs(at int, r run) int {
+	bsLog := b.n.fs.bsLog
+	home := int64(r.start()) << bsLog
+	pos, end := int64(r.block)<<bsLog, int64(r.end())<<bsLog
+	for pos < end {
+		index := pos >> pageShift
+		for b.pieces[at].c.index < index>>chunkShift {
+			at++
+		}
+		x := b.pieces[at]
+		data, _ := x.c.together(int(index&(chunkPages-1)), x.mask)
+		data = data[pos&(pageSize-1):]
+		data = data[:min(int64(len(data)), end-pos)]
+		b.vecs = append(b.vecs, blockdev.Vec{Off: home, Data: data})
+		home += int64(len(data))
+		pos += int64(len(data))
+	}
+	return at
+}
+
+// unclaim gives claims back that are not placed.
+func (b *part) unclaim(runs []placement) {
+	for _, r := range runs {
+		if r.claimed {
+			b.n.unclaim(r.home, r.n)
+		}
+	}
+}
+
+// finish places what the device has taken, or if err says that it has not, makes it dirty again.
+// With the last part the pass ends.
+func (b *part) finish(err error) {
+	n, fs := b.n, b.n.fs
+	n.mu.Lock()
+	if err == nil {
+		err = b.err
+	}
+	if err == nil {
+		err = b.place()
+	}
+	if err != nil {
+		b.unclaim(b.runs)
+		b.fail(err)
+	}
+	k := 0
+	for _, x := range b.pieces {
+		again := uint64(0)
+		for m := x.mask; m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m)
+			s := &x.c.slots[i]
+			if s.frame == b.frames[k] {
+				x.c.writing &^= 1 << i
+			} else {
+				fs.pages.give(b.frames[k], 1) // replaced while it was written
+			}
+			if err != nil {
+				s.dirty |= b.blocks[k]
+				again |= 1 << i
+			}
+			k++
+		}
+		fs.pages.mark(x.c, again)
+		fs.pages.settle(x.c)
+	}
+	n.settleTree()
+	n.mu.Unlock()
+	if b.last {
+		b.end()
+	}
+}
+
+// fail notes the first error of a pass. Everything that follows waits for the next one.
+func (p *pass) fail(err error) {
+	if p.err == nil {
+		p.err = err
+		p.n.failed(err)
+	}
+}
+
+// end ends a pass, of which nothing is under way.
+func (p *pass) end() {
+	n := p.n
+	if len(p.todo) > 0 {
+		n.mu.Lock()
+		for _, c := range p.todo {
+			if c.dirty != 0 && !c.listed {
+				c.listed = true
+				n.pages.todo = append(n.pages.todo, c)
+			}
+		}
+		n.fs.pages.wait(n, true)
+		n.mu.Unlock()
+	}
+	n.wbMu.Unlock()
+	if p.held {
+		n.Unref()
+	}
 }
 
 // writeback writes the content of n home that is dirty when it is called. It does not flush
 // the device.
 func (n *inode) writeback() error {
 	n.wbMu.Lock()
-	defer n.wbMu.Unlock()
-	n.mu.Lock()
-	todo := n.pages.list
-	n.pages.list = nil
-	for _, p := range todo {
-		p.listed = false
+	w := writeBehind{fs: n.fs}
+	w.file(&pass{n: n})
+	return w.close()
+}
+
+// writeBlocks writes what is dirty of the file's blocks [from, to), which lie in one page and have a
+// place on the device. The caller holds n.wbMu and n.mu.
+func (n *inode) writeBlocks(from, to int64) error {
+	fs := n.fs
+	if from >= to {
+		return nil
 	}
-	n.mu.Unlock()
-	byIndex := func(a, b *page) int { return cmp.Compare(a.index, b.index) }
-	if !slices.IsSortedFunc(todo, byIndex) {
-		slices.SortFunc(todo, byIndex)
+	c, i := n.pages.page(from << fs.bsLog >> pageShift)
+	if c == nil {
+		return nil
 	}
-	var batch []written
+	s := &c.slots[i]
 	var vecs []blockdev.Vec
-	for len(todo) > 0 {
-		part := todo[:min(batchPages, len(todo))]
-		n.mu.Lock()
-		var err error
-		batch, vecs, err = n.gather(part, batch[:0], vecs[:0])
-		n.mu.Unlock()
-		if err == nil && len(vecs) > 0 {
-			if err = n.fs.dev.WriteV(vecs); err != nil {
-				err = fmt.Errorf("content of inode %d: %w", n.ino, err)
-			}
-		}
-		n.mu.Lock()
-		n.finish(batch, err)
-		if err != nil {
-			// Pages that were not reached wait for the next time.
-			for _, p := range todo {
-				if p.frame != nil && p.dirty != 0 && !p.listed {
-					p.listed = true
-					n.pages.list = append(n.pages.list, p)
-				}
-			}
-			n.fs.pages.wait(n, true)
-		}
-		n.mu.Unlock()
+	var done uint8
+	for ; from < to; from++ {
+		mask := c.blockMask(i, from, from+1)
+		r, err := n.mapRun(uint32(from))
 		if err != nil {
 			return err
 		}
-		todo = todo[len(part):]
-	}
-	return nil
-}
-
-// gather takes those of the pages that are dirty, and says where they go.
-func (n *inode) gather(pages []*page, batch []written, vecs []blockdev.Vec) ([]written, []blockdev.Vec, error) {
-	for _, p := range pages {
-		if p.frame == nil || p.dirty == 0 {
-			continue // discarded since
-		}
-		first := uint32(p.index << pageShift >> n.fs.bsLog)
-		w := written{p, p.frame, p.dirty}
-		batch = append(batch, w)
-		p.writing = true
-		n.fs.pages.undirty(p)
-		for m := w.blocks; m != 0; {
-			i := bits.TrailingZeros8(m)
-			k := bits.TrailingZeros8(^(m >> i))
-			m &^= (1<<k - 1) << i
-			for k > 0 {
-				r, err := n.mapRun(first + uint32(i))
-				if err == nil && (r.home == 0 || r.unwritten()) {
-					err = n.fs.corruptInode(n.ino, "dirty content of file block %d has no place", first+uint32(i))
-				}
-				if err != nil {
-					return batch, nil, err
-				}
-				part := min(k, int(r.n))
-				vecs = append(vecs, blockdev.Vec{Off: int64(r.home) << n.fs.bsLog, Data: p.frame[i<<n.fs.bsLog : (i+part)<<n.fs.bsLog]})
-				i += part
-				k -= part
-			}
-		}
-	}
-	return batch, vecs, nil
-}
-
-// finish ends the writing of pages. What failed stays dirty, and is told to the next Sync.
-func (n *inode) finish(batch []written, err error) {
-	for _, w := range batch {
-		if w.p.frame == nil || &w.p.frame[0] != &w.frame[0] {
-			// Discarded, or changed meanwhile in another frame.
-			n.fs.pages.freeFrame(w.frame)
-			if err != nil && w.p.frame != nil {
-				n.fs.pages.mark(w.p, w.blocks)
-			}
+		if s.dirty&mask == 0 || r.home == 0 || r.unwritten() {
 			continue
 		}
-		w.p.writing = false
-		if err != nil {
-			n.fs.pages.mark(w.p, w.blocks)
-		} else {
-			n.fs.pages.settle(w.p)
-		}
+		in := bits.TrailingZeros8(mask) << fs.bsLog
+		vecs = append(vecs, blockdev.Vec{Off: int64(r.home) << fs.bsLog, Data: c.frame(i)[in : in+fs.bs]})
+		done |= mask
 	}
-	if err != nil {
-		n.pages.wbErr = err
+	if len(vecs) == 0 {
+		return nil
 	}
+	if err := fs.dev.WriteV(vecs); err != nil {
+		err = fmt.Errorf("content of inode %d: %w", n.ino, err)
+		n.failed(err)
+		return err
+	}
+	if s.dirty &^= done; s.dirty == 0 {
+		fs.pages.undirty(c, 1<<i)
+		fs.pages.settle(c)
+	}
+	return nil
 }
 
 // syncContent is fsync, or fdatasync if dataOnly is set.
@@ -132,20 +323,15 @@ func (n *inode) syncContent(dataOnly bool) error {
 	if fs.opts.ReadOnly {
 		return nil
 	}
-	err := n.writeback()
-	n.mu.Lock()
-	if err == nil {
-		err = n.pages.wbErr
+	if err := n.writeback(); err != nil {
+		return err
 	}
-	n.pages.wbErr = nil
+	n.mu.RLock()
 	need := n.sizeTx
 	if !dataOnly {
 		need = n.attrTx
 	}
-	n.mu.Unlock()
-	if err != nil {
-		return err
-	}
+	n.mu.RUnlock()
 	if need != 0 {
 		if err := fs.commit(need); err != nil {
 			return err

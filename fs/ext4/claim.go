@@ -1,0 +1,76 @@
+package ext4
+
+import "pinhole/abi"
+
+// Content is written before the transaction that maps it begins. Its blocks are claimed for that:
+// kept from being used by anybody else, as those are that wait for a commit, but free on disk, so
+// that a crash leaves no trace of them.
+
+// claim keeps up to k blocks in a row for the file's blocks from block on, which are delayed, and
+// returns the first and how many. goal is where the block before lies, if the caller knows, or 0.
+func (n *inode) claim(block, k uint32, goal uint64) (uint64, uint32, error) {
+	fs := n.fs
+	if goal == 0 {
+		goal = n.goal(block)
+	}
+	start, got := fs.windows.claim(n, goal, k)
+	if got == 0 {
+		var err error
+		for try := 0; ; try++ {
+			start, got, err = fs.claimRun(goal, k)
+			if err != abi.ENOSPC || try > 0 {
+				break
+			}
+			// The reserved blocks are there, but kept for files that grow.
+			fs.windows.closeAll(fs)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if n.grows(block) {
+			fs.windows.open(fs, n, start+uint64(got), min(max(block, got, minWindow), maxWindow))
+		}
+	}
+	n.space.claimed += int64(got)
+	fs.releaseSpace(int64(got))
+	return start, got, nil
+}
+
+// grows tells whether block lies behind everything that the file has on the device.
+func (n *inode) grows(block uint32) bool {
+	if !n.isRegular() || n.runs.big || !n.runsReady.Load() {
+		return false
+	}
+	l := n.runs.list
+	return len(l) > 0 && uint64(block) >= l[len(l)-1].end()
+}
+
+// unclaim gives claimed blocks back, after their content could not be written; it goes on being
+// delayed.
+func (n *inode) unclaim(start uint64, k uint32) {
+	fs := n.fs
+	fs.reserved.Add(int64(k))
+	n.space.claimed -= int64(k)
+	fs.dropClaim(start, k)
+}
+
+// takeClaimed marks k claimed blocks from start on as used, in h.
+func (fs *FS) takeClaimed(h handle, start uint64, k uint32) error {
+	// What is in use must not look available on the way.
+	fs.reserved.Add(int64(k))
+	defer fs.releaseSpace(int64(k))
+	return fs.useClaim(h, start, k)
+}
+
+// untakeClaimed undoes takeClaimed in the same handle.
+func (fs *FS) untakeClaimed(h handle, start uint64, k uint32) error {
+	if err := fs.unallocRun(h, start, k); err != nil {
+		return err
+	}
+	nr, off := fs.groupOf(start)
+	g := &fs.groups[nr]
+	g.mu.Lock()
+	fs.makeBusy(g, off, k)
+	g.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,174 @@
+package ext4
+
+import "pinhole/fs/ext4/disk"
+
+// placesPerHandle is the most runs that a handle enters in an extent tree.
+const placesPerHandle = 16
+
+// place enters the part's claimed blocks in the extent tree, makes unwritten ones written, moves the
+// size on disk up to the end of the content, and sets the times. What was placed is taken from
+// b.runs. The caller holds n.mu.
+func (b *part) place() error {
+	n := b.n
+	for {
+		// The last part of a pass takes the size along that a truncate has set.
+		size := int64(n.d.Size)
+		if b.last && n.pages.ndirty.Load() == 0 {
+			size = n.size
+		}
+		if len(b.runs) == 0 {
+			if len(b.pieces) > 0 {
+				size = max(size, min(b.size, b.behind()))
+			}
+			if size == int64(n.d.Size) && !n.wroteDue {
+				return nil
+			}
+		}
+		each := n.placeCredits()
+		k := min(len(b.runs), placesPerHandle, max(n.fs.maxCredits()/2/each, 1)) // > 0: what fdatasync must wait for changes
+		h, err := n.fs.begin(2 + k*each)
+		if err != nil {
+			return err
+		}
+		if err = h.inode(n); err == nil {
+			err = b.placeIn(h, k)
+		}
+		if err == nil {
+			n.applyWrote()
+			if len(b.runs) == 0 && size != int64(n.d.Size) {
+				n.d.Size = uint64(size)
+				k++
+			}
+		}
+		n.touched(h, k > 0)
+		h.end()
+		if err != nil || len(b.runs) == 0 && size == int64(n.d.Size) {
+			return err
+		}
+	}
+}
+
+// behind returns where the last page of the part ends in the file.
+func (b *part) behind() int64 {
+	x := b.pieces[len(b.pieces)-1]
+	return x.c.base() + int64(lastBit(x.mask)+1)<<pageShift
+}
+
+// placeIn places the first k runs in h.
+func (b *part) placeIn(h handle, k int) error {
+	n := b.n
+	for ; k > 0; k-- {
+		r := b.runs[0]
+		if err := n.placeRun(h, r); err != nil {
+			return err
+		}
+		b.runs = b.runs[1:]
+		// No block in use lies behind the size, whenever a crash comes.
+		n.d.Size = max(n.d.Size, uint64(min(b.size, int64(r.end())<<n.fs.bsLog)))
+	}
+	return nil
+}
+
+// placeRun enters a run whose content is on the device.
+func (n *inode) placeRun(h handle, r placement) error {
+	var pool blockPool
+	if !r.claimed {
+		if err := pool.fillReserved(h, n, n.treeNeed(3)); err != nil {
+			return err
+		}
+		defer pool.drain(h)
+		return n.markWritten(h, uint64(r.block), r.end(), &pool)
+	}
+	need, err := n.needFor(r.block, 1)
+	if err != nil {
+		return err
+	}
+	if err := pool.fillReserved(h, n, need); err != nil {
+		return err
+	}
+	defer pool.drain(h)
+	if err := n.fs.takeClaimed(h, r.home, r.n); err != nil {
+		return err
+	}
+	if err := n.insertRun(h, r.run, &pool); err != nil {
+		if e := n.fs.untakeClaimed(h, r.home, r.n); e != nil {
+			return e
+		}
+		return err
+	}
+	n.addBlocks(int64(r.n))
+	n.space.claimed -= int64(r.n)
+	n.space.delayed -= int64(r.n)
+	n.eachChunk(int64(r.block), int64(r.end()), func(c *pageChunk, from, to int64) {
+		c.eachPage(from, to, func(s *pageSlot, mask uint8) { s.delayed &^= mask })
+	})
+	return nil
+}
+
+// eachChunk calls f for the chunks in memory that have some of the file's blocks [from, to), with
+// those.
+func (n *inode) eachChunk(from, to int64, f func(c *pageChunk, from, to int64)) {
+	log := chunkShift + pageShift - n.fs.bsLog
+	for from < to {
+		end := min((from>>log+1)<<log, to)
+		if c := n.pages.chunk(from >> log); c != nil {
+			f(c, from, end)
+		}
+		from = end
+	}
+}
+
+// placeCredits returns how many metadata blocks the entering of a run may change: the bitmap and
+// the descriptor of its group, the way to the leaf, for each node that is split a new one with its
+// bitmap and descriptor, and those of nodes that are freed when others take their entries up.
+func (n *inode) placeCredits() int {
+	depth := int(le.Uint16(n.d.Block[6:]))
+	return 2 + depth + 1 + 3*n.treeNeed(3) + 2*disk.RootExtentEntries
+}
+
+// maxCredits returns how many blocks a handle can ask for.
+func (fs *FS) maxCredits() int {
+	if fs.journal == nil {
+		return maxTransaction
+	}
+	return fs.maxTx
+}
+
+// applyWrote gives the inode the times of the last Write. The inode is announced.
+func (n *inode) applyWrote() {
+	if !n.wroteDue {
+		return
+	}
+	n.wroteDue = false
+	t := disk.ClampTime(n.wrote, n.extraTime())
+	n.d.Mtime = t
+	n.d.Ctime = later(t, n.d.Ctime)
+	n.d.Version++
+}
+
+// later returns the later one of two times.
+func later(a, b disk.Time) disk.Time {
+	if a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec {
+		return a
+	}
+	return b
+}
+
+// settleSize brings the size on disk up to date when no content is on its way that would do so. The
+// caller holds n.mu.
+func (n *inode) settleSize() error {
+	if n.pages.ndirty.Load() != 0 || int64(n.d.Size) == n.size {
+		return nil
+	}
+	h, err := n.fs.begin(1)
+	if err != nil {
+		return err
+	}
+	defer h.end()
+	if err := h.inode(n); err != nil {
+		return err
+	}
+	n.d.Size = uint64(n.size)
+	n.touched(h, true)
+	return nil
+}
