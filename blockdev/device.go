@@ -62,6 +62,11 @@ func Commit(d Device, v []Vec, last Vec) error {
 	if c, ok := d.(Committer); ok {
 		return c.Commit(v, last)
 	}
+	return plainCommit(d, v, last)
+}
+
+// plainCommit is Commit step by step.
+func plainCommit(d Device, v []Vec, last Vec) error {
 	if len(v) > 0 {
 		if err := d.WriteV(v); err != nil {
 			return err

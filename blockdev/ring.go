@@ -2,6 +2,7 @@ package blockdev
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"unsafe"
 )
@@ -50,6 +51,15 @@ const (
 	// OpDiscard makes Len bytes from RAM of the guest RAM memfd zero and gives the pages back
 	// to the host. RAM and Len are multiples of PageSize; Off is zero, and Len is not.
 	OpDiscard Op = 3
+	// OpCommit ends a commit, which begins with the requests of kind OpWrite|OpPart before it
+	// in the ring, if there are any. If all those were done, it flushes, writes Len bytes from
+	// RAM to Off as OpWrite does, and flushes again; with Len zero (and Off and RAM, too) it
+	// ends after the first flush. If one of them was not, it does nothing, and the reply is
+	// StatusSkipped. One commit is under way at a time.
+	OpCommit Op = 4
+
+	// OpPart marks an OpWrite as part of the commit that the next OpCommit ends.
+	OpPart Op = 1 << 8
 )
 
 // SectorSize is the unit of offsets and lengths on the ring, in bytes.
@@ -81,6 +91,8 @@ const (
 	StatusRefused        // the request breaks the rules above, or the image is read-only
 	StatusNoSpace        // the host's disk or quota is full
 	StatusIO             // the host reported any other error
+	StatusFlush          // of OpCommit: a flush failed
+	StatusSkipped        // of OpCommit: a write before it failed
 )
 
 func (s Status) err() error {
@@ -91,6 +103,8 @@ func (s Status) err() error {
 		return ErrNoSpace
 	case StatusRefused:
 		return errRefused
+	case StatusFlush:
+		return fmt.Errorf("%w: %w", ErrFlush, errHostIO)
 	}
 	return errHostIO
 }
@@ -201,11 +215,16 @@ func (q Request) Check(imageSize, ramSize uint64) bool {
 	n := uint64(q.Len)
 	// The comparisons cannot overflow: the subtraction happens on the trusted side.
 	within := func(off, size uint64) bool { return n <= size && off <= size-n }
-	switch q.Op {
-	case OpWrite:
+	write := func() bool {
 		return n != 0 && n <= MaxTransfer &&
 			(n|q.Off|q.RAM)%SectorSize == 0 &&
 			within(q.Off, imageSize) && within(q.RAM, ramSize)
+	}
+	switch q.Op {
+	case OpWrite, OpWrite | OpPart:
+		return write()
+	case OpCommit:
+		return q.Len == 0 && q.Off == 0 && q.RAM == 0 || write()
 	case OpFlush:
 		return q.Len == 0 && q.Off == 0 && q.RAM == 0
 	case OpDiscard:

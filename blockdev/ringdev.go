@@ -55,6 +55,8 @@ type RingDevice struct {
 	free    []uint16 // indices of unused slots
 	bounce  [][]byte // unused bounce pages
 	stray   uint64   // replies that nobody asked for
+
+	commit sync.Mutex // one Commit at a time; taken before mu
 }
 
 // slot is a request that waits for its reply. Its index and gen make the tag.
@@ -129,6 +131,21 @@ func (d *RingDevice) ReadAt(p []byte, off int64) error {
 
 // WriteV implements Device.
 func (d *RingDevice) WriteV(v []Vec) error {
+	if err := d.check(v); err != nil {
+		return err
+	}
+	var b batch
+	d.mu.Lock()
+	for _, w := range v {
+		d.put(&b, w, OpWrite)
+	}
+	d.finish(&b)
+	d.mu.Unlock()
+	return b.err()
+}
+
+// check makes sure that writes are within the device.
+func (d *RingDevice) check(v []Vec) error {
 	for _, w := range v {
 		if w.Off < 0 || w.Off > d.Size() || int64(len(w.Data)) > d.Size()-w.Off || (w.Off|int64(len(w.Data)))%SectorSize != 0 {
 			return fmt.Errorf("write of %d bytes at %d: beyond the device's %d bytes, or not whole sectors", len(w.Data), w.Off, d.Size())
@@ -137,17 +154,45 @@ func (d *RingDevice) WriteV(v []Vec) error {
 	if d.readOnly {
 		return fmt.Errorf("write: the image was opened read-only")
 	}
-	var b batch
-	d.mu.Lock()
-	for _, w := range v {
-		d.put(&b, w)
-	}
-	d.finish(&b)
-	d.mu.Unlock()
+	return nil
+}
+
+// err returns what went wrong first in a batch of writes.
+func (b *batch) err() error {
 	if err := b.status.err(); err != nil {
 		return fmt.Errorf("write of %d bytes at %d: %w", b.n, b.off, err)
 	}
 	return nil
+}
+
+// Commit implements Committer. All of it goes out at once, and the supervisor does not wait for
+// this side in between.
+func (d *RingDevice) Commit(v []Vec, last Vec) error {
+	if len(last.Data) > PageSize {
+		return plainCommit(d, v, last)
+	}
+	if err := d.check(v); err != nil {
+		return err
+	}
+	if err := d.check([]Vec{last}); err != nil {
+		return err
+	}
+	d.commit.Lock()
+	defer d.commit.Unlock()
+	var b batch
+	d.mu.Lock()
+	for _, w := range v {
+		d.put(&b, w, OpWrite|OpPart)
+	}
+	if len(last.Data) > 0 {
+		d.put(&b, last, OpCommit)
+	} else {
+		d.reserve(false)
+		d.enqueue(&b, Request{Op: OpCommit}, nil)
+	}
+	d.finish(&b)
+	d.mu.Unlock()
+	return b.err()
 }
 
 // Flush implements Device.
@@ -186,8 +231,9 @@ func (d *RingDevice) one(q Request) Status {
 	return b.status
 }
 
-// put queues one write, in as many requests as it takes. Called with mu; may let go of it to wait.
-func (d *RingDevice) put(b *batch, w Vec) {
+// put queues one write, in as many requests of kind op as it takes: one, if it is no longer than
+// a page. Called with mu; may let go of it to wait.
+func (d *RingDevice) put(b *batch, w Vec, op Op) {
 	ram, direct := d.ram.Offset(w.Data)
 	direct = direct && ram%SectorSize == 0
 	for off := uint64(w.Off); len(w.Data) > 0; {
@@ -200,7 +246,7 @@ func (d *RingDevice) put(b *batch, w Vec) {
 			n = copy(page, w.Data)
 			ram, _ = d.ram.Offset(page)
 		}
-		d.enqueue(b, Request{Op: OpWrite, Len: uint32(n), Off: off, RAM: uint64(ram)}, page)
+		d.enqueue(b, Request{Op: op, Len: uint32(n), Off: off, RAM: uint64(ram)}, page)
 		w.Data, off, ram = w.Data[n:], off+uint64(n), ram+n
 	}
 }
@@ -307,4 +353,7 @@ func (d *RingDevice) take() {
 	}
 }
 
-var _ Mapped = (*RingDevice)(nil)
+var (
+	_ Mapped    = (*RingDevice)(nil)
+	_ Committer = (*RingDevice)(nil)
+)

@@ -32,9 +32,10 @@ type disk struct {
 	stats  diskStats
 
 	// Of the serving goroutine.
-	taken   uint32 // requests taken out of the ring so far
-	offence uint32 // see penalty
-	run     run
+	taken    uint32 // requests taken out of the ring so far
+	offence  uint32 // see penalty
+	run      run
+	partLost bool // a write that is part of the next commit was not done
 
 	// reply is shared with the flushing goroutine.
 	reply struct {
@@ -45,9 +46,10 @@ type disk struct {
 	flush struct {
 		mu      sync.Mutex
 		wanted  sync.Cond
-		tags    []uint64 // flushes that wait for the next fdatasync; at most maxFlushes
-		serving []uint64 // flushes that the running fdatasync answers
+		waiting []blockdev.Request // OpFlush and OpCommit that wait for the next fdatasync; at most maxFlushes
+		serving []blockdev.Request // those that the flushing goroutine is at
 	}
+	slow atomic.Bool // the last fdatasync took long
 }
 
 // diskStats counts what was served. Its fields may be read at any time.
@@ -83,8 +85,8 @@ const (
 // start begins to serve. The descriptors and the mapping stay the caller's, and must outlive stop.
 func (d *disk) start() {
 	d.flush.wanted.L = &d.flush.mu
-	d.flush.tags = make([]uint64, 0, maxFlushes)
-	d.flush.serving = make([]uint64, 0, maxFlushes)
+	d.flush.waiting = make([]blockdev.Request, 0, maxFlushes)
+	d.flush.serving = make([]blockdev.Request, 0, maxFlushes)
 	d.done.Add(1)
 	go d.serve()
 }
@@ -102,6 +104,7 @@ func (d *disk) stop() {
 func (d *disk) serve() {
 	defer d.done.Done()
 	flushing := false
+	here := make([]blockdev.Request, 0, maxFlushes)
 	for !d.closed.Load() {
 		n := d.ring.SubmitTail() - d.taken
 		switch {
@@ -113,11 +116,24 @@ func (d *disk) serve() {
 			d.taken += n
 			d.penalty()
 		default:
-			if d.pass(n) && !flushing {
+			if !d.pass(n) {
+				continue
+			}
+			if !d.slow.Load() && d.ring.SubmitTail() == d.taken {
+				// Nothing is held up by doing it here, and nobody has to be woken.
+				if here = d.wanted(here); len(here) > 0 {
+					d.sync(here)
+				}
+				continue
+			}
+			if !flushing {
 				flushing = true
 				d.done.Add(1)
 				go d.flusher()
 			}
+			d.flush.mu.Lock()
+			d.flush.wanted.Signal()
+			d.flush.mu.Unlock()
 		}
 	}
 }
@@ -160,19 +176,28 @@ func (d *disk) pass(n uint32) (flush bool) {
 		d.taken++
 		if !q.Check(d.writable, uint64(len(d.ram))) {
 			d.stats.Refused.Add(1)
+			d.partLost = d.partLost || q.Op&blockdev.OpPart != 0
 			d.answer(q.Tag, blockdev.StatusRefused)
 			d.penalty()
 			continue
 		}
-		if q.Op != blockdev.OpWrite || !d.run.takes(q) {
+		if !isWrite(q) || !d.run.takes(q) {
 			d.write()
 		}
 		switch q.Op {
-		case blockdev.OpWrite:
+		case blockdev.OpWrite, blockdev.OpWrite | blockdev.OpPart:
 			d.run.add(q, d.ram)
+		case blockdev.OpCommit:
+			lost := d.partLost
+			d.partLost = false
+			if lost {
+				d.answer(q.Tag, blockdev.StatusSkipped)
+				break
+			}
+			fallthrough
 		case blockdev.OpFlush:
 			flush = true
-			d.wantFlush(q.Tag)
+			d.wantFlush(q)
 		case blockdev.OpDiscard:
 			d.discard(q)
 		}
@@ -181,6 +206,8 @@ func (d *disk) pass(n uint32) (flush bool) {
 	d.publish()
 	return flush
 }
+
+func isWrite(q blockdev.Request) bool { return q.Op&^blockdev.OpPart == blockdev.OpWrite }
 
 // takes tells whether q lies behind the run and fits into it.
 func (r *run) takes(q blockdev.Request) bool {
@@ -214,6 +241,9 @@ func (d *disk) write() {
 			// Part of the run is written: doing each request again tells which cannot be.
 			s = d.status(pwrite(d.image, d.ram[q.RAM:q.RAM+uint64(q.Len)], q.Off))
 		}
+		if s != blockdev.StatusOK && q.Op&blockdev.OpPart != 0 {
+			d.partLost = true
+		}
 		d.stats.Writes.Add(1)
 		d.stats.Bytes.Add(uint64(q.Len))
 		d.answer(q.Tag, s)
@@ -233,19 +263,27 @@ func (d *disk) discard(q blockdev.Request) {
 	d.answer(q.Tag, d.status(e))
 }
 
-func (d *disk) wantFlush(tag uint64) {
+func (d *disk) wantFlush(q blockdev.Request) {
 	d.flush.mu.Lock()
-	full := len(d.flush.tags) == maxFlushes
+	full := len(d.flush.waiting) == maxFlushes
 	if !full {
-		d.flush.tags = append(d.flush.tags, tag)
-		d.flush.wanted.Signal()
+		d.flush.waiting = append(d.flush.waiting, q)
 	}
 	d.flush.mu.Unlock()
 	if full {
 		d.stats.Refused.Add(1)
-		d.answer(tag, blockdev.StatusRefused)
+		d.answer(q.Tag, blockdev.StatusRefused)
 		d.penalty()
 	}
+}
+
+// wanted moves the flushes that wait into list, which is overwritten.
+func (d *disk) wanted(list []blockdev.Request) []blockdev.Request {
+	d.flush.mu.Lock()
+	defer d.flush.mu.Unlock()
+	list = append(list[:0], d.flush.waiting...)
+	d.flush.waiting = d.flush.waiting[:0]
+	return list
 }
 
 // flusher flushes the image for all who asked since the last flush began, so that writes are
@@ -255,26 +293,68 @@ func (d *disk) flusher() {
 	f := &d.flush
 	for {
 		f.mu.Lock()
-		for len(f.tags) == 0 && !d.closed.Load() {
+		for len(f.waiting) == 0 && !d.closed.Load() {
 			f.wanted.Wait()
 		}
-		f.tags, f.serving = f.serving[:0], f.tags
 		f.mu.Unlock()
-		if len(f.serving) == 0 {
+		f.serving = d.wanted(f.serving)
+		if len(f.serving) > 0 {
+			d.sync(f.serving)
+		} else if d.closed.Load() {
 			return
 		}
-		err := unix.Fdatasync(d.image)
-		for err == unix.EINTR {
-			err = unix.Fdatasync(d.image)
-		}
-		e, _ := err.(syscall.Errno)
-		s := d.status(e)
-		for _, tag := range f.serving {
-			d.stats.Flushes.Add(1)
-			d.answer(tag, s)
-		}
-		d.publish()
 	}
+}
+
+// sync flushes the image for list, and does the commits among it.
+func (d *disk) sync(list []blockdev.Request) {
+	s := d.fdatasync()
+	again := list[:0]
+	for _, q := range list {
+		d.stats.Flushes.Add(1)
+		switch {
+		case q.Op == blockdev.OpCommit && s != blockdev.StatusOK:
+			d.answer(q.Tag, blockdev.StatusFlush)
+		case q.Op == blockdev.OpCommit && q.Len > 0:
+			d.stats.Writes.Add(1)
+			d.stats.Bytes.Add(uint64(q.Len))
+			if e := pwrite(d.image, d.ram[q.RAM:q.RAM+uint64(q.Len)], q.Off); e != 0 {
+				d.answer(q.Tag, d.status(e))
+			} else {
+				again = append(again, q)
+			}
+		default:
+			d.answer(q.Tag, s)
+		}
+	}
+	if len(again) > 0 {
+		if len(again) < len(list) {
+			d.publish()
+		}
+		if s = d.fdatasync(); s != blockdev.StatusOK {
+			s = blockdev.StatusFlush
+		}
+		for _, q := range again {
+			d.stats.Flushes.Add(1)
+			d.answer(q.Tag, s)
+		}
+	}
+	d.publish()
+}
+
+// slowFlush is the time from which on it does not pay to let everything else wait for a flush
+// rather than to wake the flushing goroutine.
+const slowFlush = time.Millisecond
+
+func (d *disk) fdatasync() blockdev.Status {
+	start := time.Now()
+	err := unix.Fdatasync(d.image)
+	for err == unix.EINTR {
+		err = unix.Fdatasync(d.image)
+	}
+	d.slow.Store(time.Since(start) > slowFlush)
+	e, _ := err.(syscall.Errno)
+	return d.status(e)
 }
 
 // status turns a host error into what the sandbox is told, and counts it.

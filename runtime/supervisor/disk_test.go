@@ -338,6 +338,15 @@ func TestRequestCheck(t *testing.T) {
 		{"discard behind the memory", x(4096, 0, testRAM), false},
 		{"discard near 2^64", x(8192, 0, top-4095), false},
 		{"discard of the image", x(4096, 4096, 0), false},
+		{"part of a commit", blockdev.Request{Op: blockdev.OpWrite | blockdev.OpPart, Len: 512}, true},
+		{"part behind the image", blockdev.Request{Op: blockdev.OpWrite | blockdev.OpPart, Len: 512, Off: testImage}, false},
+		{"flush as a part", blockdev.Request{Op: blockdev.OpFlush | blockdev.OpPart}, false},
+		{"commit", blockdev.Request{Op: blockdev.OpCommit, Len: 4096, Off: 4096, RAM: 8192}, true},
+		{"commit without a record", blockdev.Request{Op: blockdev.OpCommit}, true},
+		{"commit of nothing somewhere", blockdev.Request{Op: blockdev.OpCommit, Off: 512}, false},
+		{"commit behind the image", blockdev.Request{Op: blockdev.OpCommit, Len: 512, Off: testImage}, false},
+		{"commit behind the memory", blockdev.Request{Op: blockdev.OpCommit, Len: 512, RAM: testRAM}, false},
+		{"commit as a part", blockdev.Request{Op: blockdev.OpCommit | blockdev.OpPart, Len: 512}, false},
 		{"no operation", blockdev.Request{}, false},
 		{"unknown operation", blockdev.Request{Op: 77, Len: 512}, false},
 	} {
@@ -418,10 +427,10 @@ func TestDiskFlushFlood(t *testing.T) {
 	r := newRig(t, nil)
 	r.flush.wanted.L = &r.flush.mu
 	for i := range uint64(maxFlushes + 10) {
-		r.wantFlush(i)
+		r.wantFlush(blockdev.Request{Op: blockdev.OpFlush, Tag: i})
 	}
-	if len(r.flush.tags) != maxFlushes || r.stats.Refused.Load() != 10 {
-		t.Errorf("queued %d and refused %d flushes, want %d and 10", len(r.flush.tags), r.stats.Refused.Load(), maxFlushes)
+	if len(r.flush.waiting) != maxFlushes || r.stats.Refused.Load() != 10 {
+		t.Errorf("queued %d and refused %d flushes, want %d and 10", len(r.flush.waiting), r.stats.Refused.Load(), maxFlushes)
 	}
 }
 
@@ -441,7 +450,7 @@ func TestDiskStopsWithFullDoorbell(t *testing.T) {
 func FuzzRing(f *testing.F) {
 	seed := make([]byte, 0, 64)
 	seed = binary.LittleEndian.AppendUint32(seed, 3)
-	for _, op := range []uint32{1, 2, 3} {
+	for _, op := range []uint32{1, 2, 3, 4, 257} {
 		seed = binary.LittleEndian.AppendUint32(seed, op)
 		seed = binary.LittleEndian.AppendUint32(seed, 4096)
 		seed = binary.LittleEndian.AppendUint64(seed, 7)
@@ -510,6 +519,29 @@ func BenchmarkDisk(b *testing.B) {
 			}
 		})
 	}
+	b.Run("commit", func(b *testing.B) {
+		r := newRig(b, nil).serving(b)
+		d := r.client(b)
+		var v []blockdev.Vec
+		for i := range 4 {
+			v = append(v, blockdev.Vec{Off: int64(i * 4096), Data: r.ram[i*4096 : i*4096+4096]})
+		}
+		for b.Loop() {
+			if err := d.Commit(v, blockdev.Vec{Off: 1 << 16, Data: r.ram[:4096]}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("commit by hand", func(b *testing.B) { // the least that it can cost
+		r := newRig(b, nil)
+		buf := make([]byte, 4*4096)
+		for b.Loop() {
+			unix.Pwrite(r.image, buf, 0)
+			unix.Fdatasync(r.image)
+			unix.Pwrite(r.image, buf[:4096], 1<<16)
+			unix.Fdatasync(r.image)
+		}
+	})
 	b.Run("flush", func(b *testing.B) {
 		r := newRig(b, nil).serving(b)
 		d := r.client(b)
