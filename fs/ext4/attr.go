@@ -65,12 +65,22 @@ func (n *inode) SetAttr(s *vfs.SetAttr) abi.Errno {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h, err := n.fs.begin(superCredits + attrCredits)
+	list := xattrChange{n: n}
+	if s.Mask&vfs.SetMode != 0 {
+		var err error
+		if list, err = n.chmodACL(s.Mode); err != nil {
+			return errno(err)
+		}
+	}
+	h, err := n.fs.begin(xattrCredits)
 	if err != nil {
 		return errno(err)
 	}
 	defer h.end()
 	if err := h.inode(n); err != nil {
+		return errno(err)
+	}
+	if err := list.apply(h); err != nil {
 		return errno(err)
 	}
 	n.setAttr(s)

@@ -70,10 +70,21 @@ func (n *inode) createAt(name string, s *slot, c *vfs.NewNode, target string) (*
 	if isDir && n.linksFull() {
 		return nil, abi.EMLINK
 	}
+	lists, mode, err := n.inheritACL(c)
+	if err != nil {
+		return nil, err
+	}
 	credits, blocks := n.putCredits(s)+newInodeCredits+orphanCredits, n.putBlocks(s)
 	if isDir || len(target) >= disk.BlockAreaSize {
 		credits += firstBlockCredits
 		blocks++
+	}
+	if mode != c.Mode || lists != nil {
+		inherited := *c
+		inherited.Mode = mode
+		c = &inherited
+		credits += len(lists) * xattrCredits
+		blocks += int64(len(lists))
 	}
 	if err := fs.roomFor(blocks, fs.mayUseReserve(c.UID, c.GID)); err != nil {
 		return nil, err
@@ -97,6 +108,9 @@ func (n *inode) createAt(name string, s *slot, c *vfs.NewNode, target string) (*
 		err = child.initDir(h, n.ino)
 	case target != "":
 		err = child.setTarget(h, target)
+	}
+	if err == nil {
+		err = child.giveACL(h, lists)
 	}
 	if err == nil {
 		err = n.putName(h, s, name, child.ino, c.Mode)
@@ -131,23 +145,32 @@ func (n *inode) Tmpfile(c *vfs.NewNode, linkable bool) (vfs.Node, abi.Errno) {
 	if !isType(c.Mode, abi.S_IFREG) {
 		return nil, abi.EINVAL
 	}
-	n.mu.RLock()
-	defer n.mu.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.removed {
 		return nil, abi.ENOENT
 	}
-	fs := n.fs
-	h, err := fs.begin(superCredits + newInodeCredits + orphanCredits)
+	lists, mode, err := n.inheritACL(c)
 	if err != nil {
 		return nil, errno(err)
 	}
-	child, err := fs.newInode(h, n, c, fs.now())
+	unnamed := *c
+	unnamed.Mode = mode
+	fs := n.fs
+	h, err := fs.begin(superCredits + newInodeCredits + orphanCredits + len(lists)*xattrCredits)
+	if err != nil {
+		return nil, errno(err)
+	}
+	child, err := fs.newInode(h, n, &unnamed, fs.now())
 	if err != nil {
 		h.end()
 		return nil, errno(err)
 	}
 	child.linkable = linkable
-	err = fs.addOrphan(h, child)
+	err = child.giveACL(h, lists)
+	if e := fs.addOrphan(h, child); e != nil {
+		err = e
+	}
 	h.end()
 	child.mu.Unlock()
 	if err != nil {

@@ -92,8 +92,9 @@ type FS struct {
 
 	bounces sync.Pool // of *[]byte, see bounce
 
-	xattrMu sync.Mutex // guards blocks of attributes, which inodes may share
-	nsMu    sync.Mutex // see the package's lock order
+	xattrMu     sync.Mutex // guards blocks of attributes, which inodes may share
+	xattrHashes xattrHashes
+	nsMu        sync.Mutex // see the package's lock order
 
 	readOnly    atomic.Bool
 	damaged     atomic.Bool // corruption was found

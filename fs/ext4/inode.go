@@ -22,23 +22,23 @@ type inode struct {
 	mu   sync.RWMutex
 
 	// Guarded by mu; what is persistent is changed only under a handle, too.
-	d         disk.Inode
-	size      int64 // in memory; d.Size follows when the content up to there is on the device
-	acl       uint64
-	runs      runList // where the content is, once runsReady
-	runsReady atomic.Bool
-	runsMu    sync.Mutex // held while runs is loaded under a shared mu
-	removed   bool       // a directory that rmdir has removed
-	linkable  bool       // a file that was made without a name, and may get one
-	atimeDue  atomic.Bool
-	pages     pageTable
-	space     reservation
-	errs      errSeq
-	wrote     disk.Time   // when content was last written to memory, if
-	wroteDue  bool        // d's times are to follow
-	loose     atomic.Bool // the extent tree may have nodes that are far from full
-	hasWindow atomic.Bool // blocks are kept for its growth
-	isMapped  atomic.Bool // MapExtents has told where content is
+	d          disk.Inode
+	size       int64   // in memory; d.Size follows when the content up to there is on the device
+	runs       runList // where the content is, once runsReady
+	runsReady  atomic.Bool
+	runsMu     sync.Mutex // held while runs is loaded under a shared mu
+	removed    bool       // a directory that rmdir has removed
+	defaultACL uint8      // of a directory: whether it has a default access control list
+	linkable   bool       // a file that was made without a name, and may get one
+	atimeDue   atomic.Bool
+	pages      pageTable
+	space      reservation
+	errs       errSeq
+	wrote      disk.Time   // when content was last written to memory, if
+	wroteDue   bool        // d's times are to follow
+	loose      atomic.Bool // the extent tree may have nodes that are far from full
+	hasWindow  atomic.Bool // blocks are kept for its growth
+	isMapped   atomic.Bool // MapExtents has told where content is
 
 	tx     atomic.Pointer[transaction] // that will write it
 	table  *buffer                     // its block of the inode table, while in a transaction

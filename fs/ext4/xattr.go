@@ -1,15 +1,16 @@
 package ext4
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"pinhole/abi"
+	"pinhole/fs/acl"
 	"pinhole/fs/ext4/disk"
 )
 
-// Attributes whose name starts with a known prefix; the prefix is stored as a number.
+// Attributes whose name starts with a known prefix; the prefix is stored as a number. Access control
+// lists have nothing but a number, and are stored in another form than they are shown in.
 var xattrPrefixes = []struct {
 	index  uint8
 	prefix string
@@ -22,21 +23,20 @@ var xattrPrefixes = []struct {
 const (
 	xattrCreate  = 1 // XATTR_CREATE
 	xattrReplace = 2 // XATTR_REPLACE
+
+	maxXattrValue = 64 << 10 // XATTR_SIZE_MAX
 )
-
-// xattr is an attribute; name is without its prefix.
-type xattr struct {
-	index uint8
-	name  string
-	value []byte
-}
-
-func (x xattr) size() int { return disk.XattrEntryLen(len(x.name)) + disk.XattrValueLen(len(x.value)) }
 
 // splitXattrName turns a full name into what is stored.
 func splitXattrName(name string) (index uint8, rest string, err error) {
 	if name == "" || len(name) > disk.MaxNameLen {
 		return 0, "", abi.ERANGE
+	}
+	switch name {
+	case acl.Access:
+		return disk.XattrPosixACLAccess, "", nil
+	case acl.Default:
+		return disk.XattrPosixACLDefault, "", nil
 	}
 	for _, p := range xattrPrefixes {
 		if r, ok := strings.CutPrefix(name, p.prefix); ok {
@@ -49,73 +49,42 @@ func splitXattrName(name string) (index uint8, rest string, err error) {
 	return 0, "", abi.EOPNOTSUPP
 }
 
-// parseXattrs decodes the entries in area; values are at offsets from base.
-func (n *inode) parseXattrs(block uint64, area, base []byte) ([]xattr, error) {
-	var list []xattr
-	for off := 0; ; {
-		if off+4 > len(area) {
-			return nil, n.fs.corruptBlock(n.ino, block, "extended attributes have no end")
-		}
-		if le.Uint32(area[off:]) == 0 {
-			return list, nil
-		}
-		if off+disk.XattrEntrySize > len(area) {
-			return nil, n.fs.corruptBlock(n.ino, block, "extended attribute at offset %d has no room", off)
-		}
-		var e disk.XattrEntry
-		e.Decode(area[off:])
-		next := off + disk.XattrEntryLen(int(e.NameLen))
-		if next > len(area) || e.ValueIno != 0 || uint64(e.Offset)+uint64(e.ValueSize) > uint64(len(base)) {
-			return nil, n.fs.corruptBlock(n.ino, block, "extended attribute at offset %d: name of %d bytes, value of %d at %d in inode %d", off, e.NameLen, e.ValueSize, e.Offset, e.ValueIno)
-		}
-		name := string(area[off+disk.XattrEntrySize:][:e.NameLen])
-		value := slices.Clone(base[e.Offset:][:e.ValueSize])
-		list = append(list, xattr{e.Index, name, value})
-		off = next
+// fullName is the inverse of splitXattrName; "" for what Linux does not show either.
+func (x xattr) fullName() string {
+	switch x.index {
+	case disk.XattrPosixACLAccess:
+		return acl.Access
+	case disk.XattrPosixACLDefault:
+		return acl.Default
 	}
+	for _, p := range xattrPrefixes {
+		if p.index == x.index {
+			return p.prefix + x.name
+		}
+	}
+	return ""
 }
 
-// buildXattrs writes list into area (zeroed) with values at the end of base, which ends
-// where area ends. It returns the hashes of the entries.
-func buildXattrs(list []xattr, area, base []byte) []uint32 {
-	hashes := make([]uint32, 0, len(list))
-	end := len(base)
-	off := 0
-	for _, x := range list {
-		e := disk.XattrEntry{NameLen: uint8(len(x.name)), Index: x.index, ValueSize: uint32(len(x.value)), Hash: disk.XattrHash(x.name, x.value)}
-		if len(x.value) > 0 {
-			end -= disk.XattrValueLen(len(x.value))
-			copy(base[end:], x.value)
-			e.Offset = uint16(end)
-		}
-		e.Encode(area[off:])
-		copy(area[off+disk.XattrEntrySize:], x.name)
-		off += disk.XattrEntryLen(len(x.name))
-		hashes = append(hashes, e.Hash)
-	}
-	return hashes
-}
-
-// fitsXattrs tells whether list fits into room bytes, with its end mark.
-func fitsXattrs(list []xattr, room int) bool {
-	size := disk.XattrPad
-	for _, x := range list {
-		size += x.size()
-	}
-	return size <= room
+func isACL(index uint8) bool {
+	return index == disk.XattrPosixACLAccess || index == disk.XattrPosixACLDefault
 }
 
 // xattrArea returns the room for attributes in the inode's bytes, magic number included.
 func (n *inode) xattrArea(table *buffer) []byte {
 	raw := n.fs.rawInode(table, n.ino)
-	if len(raw) <= disk.GoodOldInodeSize {
+	if n.xattrRoom() <= 0 {
 		return nil
 	}
-	area := raw[disk.GoodOldInodeSize+int(n.d.ExtraIsize):]
-	if len(area) < disk.XattrInodeHeader+disk.XattrPad {
-		return nil
+	return raw[disk.GoodOldInodeSize+int(n.d.ExtraIsize):]
+}
+
+// xattrRoom returns how many bytes of entries and values the inode has room for, with their end mark.
+func (n *inode) xattrRoom() int {
+	room := n.fs.inodeSize - disk.GoodOldInodeSize - int(n.d.ExtraIsize) - disk.XattrInodeHeader
+	if room < disk.XattrPad {
+		return 0
 	}
-	return area
+	return room
 }
 
 // inodeXattrs reads the attributes in the inode.
@@ -133,39 +102,27 @@ func (n *inode) inodeXattrs() ([]xattr, error) {
 	return n.parseXattrs(0, entries, entries)
 }
 
-// checkXattrBlock is the check of a buffer in roleXattr.
-func checkXattrBlock(fs *FS, b *buffer, r role, _ uint32) error {
-	var h disk.XattrHeader
-	h.Decode(b.data)
-	if h.Magic != disk.XattrMagic || h.Blocks != 1 || h.Refcount == 0 {
-		return fs.corruptBlock(0, b.nr, "block of extended attributes with magic number %#x, %d blocks, %d users", h.Magic, h.Blocks, h.Refcount)
+// xattrs reads all attributes, of which those in the inode come first.
+func (n *inode) xattrs() (inInode, inBlock []xattr, err error) {
+	if inInode, err = n.inodeXattrs(); err == nil {
+		inBlock, err = n.blockXattrs()
 	}
-	if fs.hasCsum {
-		if want := disk.XattrBlockChecksum(fs.csumSeed, b.nr, b.data); h.Checksum != want {
-			return fs.corruptBlock(0, b.nr, "checksum of extended attributes is %#x, should be %#x", h.Checksum, want)
+	return inInode, inBlock, err
+}
+
+// xattr returns the value of an attribute, or ENODATA. The caller holds n.mu.
+func (n *inode) xattr(index uint8, name string) ([]byte, error) {
+	want := xattr{index: index, name: name}
+	for _, read := range []func() ([]xattr, error){n.inodeXattrs, n.blockXattrs} {
+		list, err := read()
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(list, want.is); i >= 0 {
+			return list[i].value, nil
 		}
 	}
-	return nil
-}
-
-// xattrBlock reads the inode's block of attributes, nil if it has none.
-func (n *inode) xattrBlock() (*buffer, error) {
-	if n.d.FileACL == 0 {
-		return nil, nil
-	}
-	return n.fs.buffers.read(n.d.FileACL, makeRole(roleXattr, 0), 0, checkXattrBlock)
-}
-
-// blockXattrs reads the attributes in the inode's block.
-func (n *inode) blockXattrs() ([]xattr, error) {
-	b, err := n.xattrBlock()
-	if b == nil || err != nil {
-		return nil, err
-	}
-	defer n.fs.buffers.put(b)
-	n.fs.xattrMu.Lock()
-	defer n.fs.xattrMu.Unlock()
-	return n.parseXattrs(b.nr, b.data[disk.XattrBlockHeader:], b.data)
+	return nil, abi.ENODATA
 }
 
 // Getxattr implements vfs.XattrNode.
@@ -176,35 +133,36 @@ func (n *inode) Getxattr(name string) ([]byte, abi.Errno) {
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for _, read := range []func() ([]xattr, error){n.inodeXattrs, n.blockXattrs} {
-		list, err := read()
+	if isACL(index) {
+		if n.isLink() {
+			return nil, abi.EOPNOTSUPP
+		}
+		l, err := n.readACL(index)
 		if err != nil {
 			return nil, errno(err)
 		}
-		for _, x := range list {
-			if x.index == index && x.name == rest {
-				return x.value, 0
-			}
+		if l == nil {
+			return nil, abi.ENODATA
 		}
+		return l.Value(), 0
 	}
-	return nil, abi.ENODATA
+	value, err := n.xattr(index, rest)
+	return value, errno(err)
 }
 
 // Listxattr implements vfs.XattrNode.
 func (n *inode) Listxattr() ([]string, abi.Errno) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	inInode, inBlock, err := n.xattrs()
+	if err != nil {
+		return nil, errno(err)
+	}
 	var names []string
-	for _, read := range []func() ([]xattr, error){n.inodeXattrs, n.blockXattrs} {
-		list, err := read()
-		if err != nil {
-			return nil, errno(err)
-		}
+	for _, list := range [][]xattr{inInode, inBlock} {
 		for _, x := range list {
-			for _, p := range xattrPrefixes {
-				if p.index == x.index {
-					names = append(names, p.prefix+x.name)
-				}
+			if name := x.fullName(); name != "" {
+				names = append(names, name)
 			}
 		}
 	}
@@ -214,155 +172,116 @@ func (n *inode) Listxattr() ([]string, abi.Errno) {
 // Setxattr implements vfs.XattrNode.
 func (n *inode) Setxattr(name string, value []byte, flags uint32) abi.Errno {
 	index, rest, err := splitXattrName(name)
-	if err != nil {
-		return errno(err)
-	}
-	if flags&^(xattrCreate|xattrReplace) != 0 {
+	switch {
+	case flags&^(xattrCreate|xattrReplace) != 0:
 		return abi.EINVAL
-	}
-	if index == disk.XattrUser && !n.isRegular() && !n.isDir() {
+	case err != nil:
+		return errno(err)
+	case len(value) > maxXattrValue:
+		return abi.E2BIG
+	case isACL(index):
+		return n.setACL(index, value)
+	case index == disk.XattrUser && !n.isRegular() && !n.isDir():
 		return abi.EPERM
 	}
-	x := xattr{index, rest, value}
-	return errno(n.fs.retryFull(func() error { return n.changeXattr(x, flags, false) }))
+	return errno(n.changeXattr(xattr{index, rest, value}, flags, false))
 }
 
 // Removexattr implements vfs.XattrNode.
 func (n *inode) Removexattr(name string) abi.Errno {
 	index, rest, err := splitXattrName(name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return errno(err)
-	}
-	if index == disk.XattrUser && !n.isRegular() && !n.isDir() {
+	case isACL(index):
+		return n.setACL(index, nil)
+	case index == disk.XattrUser && !n.isRegular() && !n.isDir():
 		return abi.EPERM
 	}
-	return errno(n.fs.retryFull(func() error { return n.changeXattr(xattr{index: index, name: rest}, 0, true) }))
+	return errno(n.changeXattr(xattr{index: index, name: rest}, xattrReplace, true))
 }
 
 // changeXattr sets or removes an attribute.
 func (n *inode) changeXattr(x xattr, flags uint32, remove bool) error {
-	fs := n.fs
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	inInode, err := n.inodeXattrs()
-	if err != nil {
-		return err
-	}
-	inBlock, err := n.blockXattrs()
-	if err != nil {
-		return err
-	}
-	same := func(y xattr) bool { return y.index == x.index && y.name == x.name }
-	wasInode, wasBlock := slices.ContainsFunc(inInode, same), slices.ContainsFunc(inBlock, same)
-	switch exists := wasInode || wasBlock; {
-	case exists && flags&xattrCreate != 0:
-		return abi.EEXIST
-	case !exists && (remove || flags&xattrReplace != 0):
-		return abi.ENODATA
-	}
-	inInode, inBlock = slices.DeleteFunc(inInode, same), slices.DeleteFunc(inBlock, same)
-
-	h, err := fs.begin(8)
-	if err != nil {
-		return err
-	}
-	defer h.end()
-	if err := h.inode(n); err != nil {
-		return err
-	}
-	area := n.xattrArea(n.table)
-	toInode, toBlock := wasInode, wasBlock
-	if !remove {
-		switch {
-		case area != nil && fitsXattrs(append(slices.Clip(inInode), x), len(area)-disk.XattrInodeHeader):
-			inInode, toInode = append(inInode, x), true
-		case fitsXattrs(append(slices.Clip(inBlock), x), fs.bs-disk.XattrBlockHeader):
-			inBlock, toBlock = append(inBlock, x), true
-		default:
-			return abi.ENOSPC
-		}
-	}
-	// The block first: it may find the disk full.
-	if toBlock {
-		if err := n.putXattrBlock(h, inBlock); err != nil {
-			return err
-		}
-	}
-	if toInode {
-		clear(area)
-		if len(inInode) > 0 {
-			le.PutUint32(area, disk.XattrMagic)
-			entries := area[disk.XattrInodeHeader:]
-			buildXattrs(inInode, entries, entries)
-		}
-	}
-	n.stamp(fs.now(), false)
-	n.touched(h, true)
-	return nil
-}
-
-// putXattrBlock makes list the attributes in the inode's block: in place, in a new block if
-// others share the old one, or without a block if the list is empty.
-func (n *inode) putXattrBlock(h handle, list []xattr) error {
-	fs := n.fs
-	if len(list) == 0 {
-		return n.dropXattrBlock(h)
-	}
-	b, err := n.xattrBlock()
-	if err != nil {
-		return err
-	}
-	fs.xattrMu.Lock()
-	shared := b != nil && le.Uint32(b.data[4:]) > 1
-	fs.xattrMu.Unlock()
-	if b == nil || shared {
-		fs.buffers.put(b)
-		start, _, err := fs.allocRun(h, n.goal(0), 1)
+	return n.fs.retryFull(func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		c, err := n.prepareXattr(x, flags, remove)
 		if err != nil {
 			return err
 		}
-		if shared {
-			if err := n.dropXattrBlock(h); err != nil {
-				return err
-			}
-		}
-		b = fs.buffers.create(start, makeRole(roleXattr, 0), 0)
-		n.d.FileACL = start
-		n.addBlocks(1)
-	}
-	defer fs.buffers.put(b)
-	h.access(b)
-	slices.SortFunc(list, func(a, b xattr) int {
-		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(len(a.name), len(b.name)), cmp.Compare(a.name, b.name))
-	})
-	fs.xattrMu.Lock()
-	defer fs.xattrMu.Unlock()
-	clear(b.data)
-	hashes := buildXattrs(list, b.data[disk.XattrBlockHeader:], b.data)
-	hdr := disk.XattrHeader{Magic: disk.XattrMagic, Refcount: 1, Blocks: 1, Hash: disk.XattrBlockHash(hashes)}
-	hdr.Encode(b.data)
-	return nil
-}
-
-// dropXattrBlock gives up the inode's block of attributes, and frees it if nobody else has it.
-func (n *inode) dropXattrBlock(h handle) error {
-	b, err := n.xattrBlock()
-	if b == nil || err != nil {
-		return err
-	}
-	defer n.fs.buffers.put(b)
-	h.access(b)
-	n.fs.xattrMu.Lock()
-	users := le.Uint32(b.data[4:]) - 1
-	le.PutUint32(b.data[4:], users)
-	n.fs.xattrMu.Unlock()
-	if users == 0 {
-		if err := n.fs.freeRun(h, b.nr, 1); err != nil {
+		h, err := n.fs.begin(xattrCredits)
+		if err != nil {
 			return err
 		}
-		h.forget(b.nr)
+		defer h.end()
+		if err := h.inode(n); err != nil {
+			return err
+		}
+		if err := c.apply(h); err != nil {
+			return err
+		}
+		n.stamp(n.fs.now(), false)
+		n.touched(h, true)
+		return nil
+	})
+}
+
+// xattrChange is a change of an inode's attributes that is known to fit: what will be in the inode
+// and what in its block.
+type xattrChange struct {
+	n                *inode
+	inInode, inBlock []xattr
+	toInode, toBlock bool // which of the two changes
+}
+
+// prepareXattr finds out what setting or removing x comes to. ENOSPC if there is no room. The caller
+// holds n.mu, until it applies the change.
+func (n *inode) prepareXattr(x xattr, flags uint32, remove bool) (xattrChange, error) {
+	c := xattrChange{n: n}
+	var err error
+	if c.inInode, c.inBlock, err = n.xattrs(); err != nil {
+		return c, err
 	}
-	n.d.FileACL = 0
-	n.addBlocks(-1)
+	c.toInode, c.toBlock = slices.ContainsFunc(c.inInode, x.is), slices.ContainsFunc(c.inBlock, x.is)
+	switch exists := c.toInode || c.toBlock; {
+	case exists && flags&xattrCreate != 0:
+		return c, abi.EEXIST
+	case !exists && flags&xattrReplace != 0:
+		return c, abi.ENODATA
+	}
+	c.inInode, c.inBlock = slices.DeleteFunc(c.inInode, x.is), slices.DeleteFunc(c.inBlock, x.is)
+	if remove {
+		return c, nil
+	}
+	switch {
+	case fitsXattrs(append(slices.Clip(c.inInode), x), n.xattrRoom()):
+		c.inInode, c.toInode = append(c.inInode, x), true
+	case fitsXattrs(append(slices.Clip(c.inBlock), x), n.fs.bs-disk.XattrBlockHeader):
+		c.inBlock, c.toBlock = append(c.inBlock, x), true
+		return c, n.fs.roomFor(1, true)
+	default:
+		return c, abi.ENOSPC
+	}
+	return c, nil
+}
+
+// apply makes the change. The inode is announced.
+func (c *xattrChange) apply(h handle) error {
+	// The block first: it may find the disk full.
+	if c.toBlock {
+		if err := c.n.putXattrBlock(h, c.inBlock); err != nil {
+			return err
+		}
+	}
+	if c.toInode {
+		area := c.n.xattrArea(c.n.table)
+		clear(area)
+		if len(c.inInode) > 0 {
+			le.PutUint32(area, disk.XattrMagic)
+			entries := area[disk.XattrInodeHeader:]
+			buildXattrs(c.inInode, entries, entries)
+		}
+	}
 	return nil
 }

@@ -126,7 +126,7 @@ func (n *node) create(name, target string, c *vfs.NewNode) (vfs.Node, abi.Errno)
 	e := n.fs.charge(cost)
 	var made *node
 	if e == 0 {
-		if made, e = n.fs.newNode(c, false); e != 0 {
+		if made, e = n.newChild(c); e != 0 {
 			n.fs.uncharge(cost)
 		}
 	}
@@ -147,6 +147,49 @@ func (n *node) create(name, target string, c *vfs.NewNode) (vfs.Node, abi.Errno)
 	return made, 0
 }
 
+// newChild makes a node that is to be in directory n, with what it inherits. fs.tree is held.
+func (n *node) newChild(c *vfs.NewNode) (*node, abi.Errno) {
+	xattrs, mode := n.inheritACL(c)
+	cost := int64(0)
+	for name, value := range xattrs {
+		cost += xattrCost(name, value)
+	}
+	if e := n.fs.charge(cost); e != 0 {
+		return nil, e
+	}
+	child := *c
+	child.Mode = mode
+	made, e := n.fs.newNode(&child, false)
+	if e != 0 {
+		n.fs.uncharge(cost)
+		return nil, e
+	}
+	made.xattrs = xattrs
+	made.flags.Store(n.flags.Load() & inheritedFlags)
+	return made, 0
+}
+
+// Tmpfile implements vfs.TmpMaker.
+func (n *node) Tmpfile(c *vfs.NewNode, linkable bool) (vfs.Node, abi.Errno) {
+	if !n.isDir() {
+		return nil, abi.ENOTDIR
+	}
+	if c.Mode&abi.S_IFMT != abi.S_IFREG {
+		return nil, abi.EINVAL
+	}
+	n.fs.tree.Lock()
+	defer n.fs.tree.Unlock()
+	if n.dir.gone {
+		return nil, abi.ENOENT
+	}
+	made, e := n.newChild(c)
+	if e != 0 {
+		return nil, e
+	}
+	made.linkable = linkable
+	return made, 0
+}
+
 // Link implements vfs.Node.
 func (n *node) Link(name string, target vfs.Node) abi.Errno {
 	t, ok := target.(*node)
@@ -158,7 +201,7 @@ func (n *node) Link(name string, target vfs.Node) abi.Errno {
 	switch {
 	case t.isDir():
 		return abi.EPERM
-	case t.nlink.Load() == 0:
+	case t.nlink.Load() == 0 && !t.linkable:
 		return abi.ENOENT
 	case t.nlink.Load() >= maxLinks:
 		return abi.EMLINK
@@ -167,6 +210,7 @@ func (n *node) Link(name string, target vfs.Node) abi.Errno {
 		return e
 	}
 	t.nlink.Add(1)
+	t.linkable = false
 	n.dir.add(name, t)
 	now := n.fs.Now()
 	t.changed(now, false)

@@ -16,8 +16,10 @@ type node struct {
 	refs atomic.Int64
 	mode atomic.Uint32 // written with mu held
 
-	nlink atomic.Uint32 // written with fs.tree held
-	dir   *directory    // of a directory
+	nlink    atomic.Uint32 // written with fs.tree held
+	dir      *directory    // of a directory
+	linkable bool          // made without a name, and may get one; guarded by fs.tree
+	flags    atomic.Uint32 // of chattr(1)
 
 	mu       sync.RWMutex // guards what follows
 	uid, gid uint32
@@ -31,6 +33,11 @@ type node struct {
 	target   string // of a symbolic link
 	xattrs   map[string][]byte
 }
+
+var (
+	_ vfs.TmpMaker = (*node)(nil)
+	_ vfs.FlagNode = (*node)(nil)
+)
 
 func (n *node) isDir() bool { return n.dir != nil }
 func (n *node) isReg() bool { return n.mode.Load()&abi.S_IFMT == abi.S_IFREG }
@@ -100,6 +107,7 @@ func (n *node) SetAttr(s *vfs.SetAttr) abi.Errno {
 		n.mtime = now
 	}
 	if s.Mask&vfs.SetMode != 0 {
+		n.chmodACL(s.Mode)
 		n.mode.Store(n.mode.Load()&abi.S_IFMT | s.Mode&0o7777)
 	}
 	if s.Mask&vfs.SetUID != 0 {

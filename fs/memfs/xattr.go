@@ -24,6 +24,12 @@ func (n *node) xattrName(name string) abi.Errno {
 	if name == "" || len(name) > xattrNameMax {
 		return abi.ERANGE
 	}
+	if isACL(name) {
+		if n.mode.Load()&abi.S_IFMT == abi.S_IFLNK {
+			return abi.EOPNOTSUPP
+		}
+		return 0
+	}
 	class, rest, _ := strings.Cut(name, ".")
 	switch class {
 	case "user":
@@ -59,36 +65,53 @@ func (n *node) Getxattr(name string) ([]byte, abi.Errno) {
 
 // Setxattr implements vfs.XattrNode.
 func (n *node) Setxattr(name string, value []byte, flags uint32) abi.Errno {
+	if flags&^(xattrCreate|xattrReplace) != 0 {
+		return abi.EINVAL
+	}
 	if e := n.xattrName(name); e != 0 {
 		return e
 	}
-	switch {
-	case flags&^(xattrCreate|xattrReplace) != 0:
-		return abi.EINVAL
-	case len(value) > xattrValueMax:
+	if len(value) > xattrValueMax {
 		return abi.E2BIG
+	}
+	if isACL(name) {
+		return n.setACL(name, value)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	old, ok := n.xattrs[name]
+	_, ok := n.xattrs[name]
 	switch {
 	case ok && flags&xattrCreate != 0:
 		return abi.EEXIST
 	case !ok && flags&xattrReplace != 0:
 		return abi.ENODATA
 	}
+	if e := n.putXattr(name, value); e != 0 {
+		return e
+	}
+	n.ctime = n.fs.Now()
+	return 0
+}
+
+// putXattr sets an attribute. n.mu is held. ENOSPC.
+func (n *node) putXattr(name string, value []byte) abi.Errno {
 	if e := n.fs.charge(xattrCost(name, value)); e != 0 {
 		return e
 	}
-	if ok {
-		n.fs.uncharge(xattrCost(name, old))
-	}
+	n.dropXattr(name)
 	if n.xattrs == nil {
 		n.xattrs = make(map[string][]byte)
 	}
 	n.xattrs[strings.Clone(name)] = append([]byte{}, value...)
-	n.ctime = n.fs.Now()
 	return 0
+}
+
+// dropXattr removes an attribute, if it is there. n.mu is held.
+func (n *node) dropXattr(name string) {
+	if old, ok := n.xattrs[name]; ok {
+		delete(n.xattrs, name)
+		n.fs.uncharge(xattrCost(name, old))
+	}
 }
 
 // Listxattr implements vfs.XattrNode.
@@ -103,14 +126,15 @@ func (n *node) Removexattr(name string) abi.Errno {
 	if e := n.xattrName(name); e != 0 {
 		return e
 	}
+	if isACL(name) {
+		return n.setACL(name, nil)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	old, ok := n.xattrs[name]
-	if !ok {
+	if _, ok := n.xattrs[name]; !ok {
 		return abi.ENODATA
 	}
-	delete(n.xattrs, name)
-	n.fs.uncharge(xattrCost(name, old))
+	n.dropXattr(name)
 	n.ctime = n.fs.Now()
 	return 0
 }
