@@ -7,33 +7,22 @@ import (
 )
 
 const (
-	inodeSize   = 256
-	descSize    = 64
-	maxLogFlex  = 4
-	firstInode  = 11
-	lostFound   = firstInode
-	minBlocks   = 64
-	smallest    = 512 << 20 // from this size on there are fewer inodes
-	compat      = disk.CompatExtAttr | disk.CompatDirIndex
-	incompat    = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit | disk.IncompatFlexBG
-	mountOpts   = 0x000c // user_xattr, acl
-	roCompat    = disk.ROCompatSparseSuper | disk.ROCompatLargeFile | disk.ROCompatHugeFile | disk.ROCompatDirNlink | disk.ROCompatExtraIsize | disk.ROCompatMetadataCsum
-	maxJournal  = disk.MaxExtentLen
-	needJournal = 2048 // blocks from which on there is a journal
+	inodeSize  = 256
+	descSize   = 64
+	maxLogFlex = 4
+	firstInode = 11
+	lostFound  = firstInode
+	minBlocks  = 64
+	growth     = 1024      // how many times as large it can become while mounted
+	maxBlocks  = 1<<32 - 1 // that the resize inode can name, and a group descriptor of 32 bytes
+	smallest   = 512 << 20 // bytes from which on there are fewer inodes
+	largest    = 4 << 40   // bytes from which on there are fewer still
+	mountOpts  = 0x000c    // user_xattr, acl
+	compat     = disk.CompatExtAttr | disk.CompatDirIndex
+	incompat   = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit | disk.IncompatFlexBG
+	roCompat   = disk.ROCompatSparseSuper | disk.ROCompatLargeFile | disk.ROCompatHugeFile | disk.ROCompatDirNlink | disk.ROCompatExtraIsize | disk.ROCompatMetadataCsum
+	minLast    = 50 // blocks for files that a last group needs to be worth its metadata
 )
-
-// journalBlocks returns the size of the journal of a file system of n blocks: as mke2fs, but not
-// more than one extent has.
-func journalBlocks(n int64) int64 {
-	for _, s := range [...]struct{ below, size int64 }{
-		{needJournal, 0}, {32768, 1024}, {256 << 10, 4096}, {512 << 10, 8192}, {4096 << 10, 16384},
-	} {
-		if n < s.below {
-			return s.size
-		}
-	}
-	return maxJournal
-}
 
 func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
 
@@ -51,7 +40,7 @@ func (b *builder) geometry(size int64) error {
 	if total < minBlocks {
 		return fmt.Errorf("%d bytes: %w", size, ErrTooSmall)
 	}
-	if total > 1<<32-1 {
+	if total > maxBlocks {
 		return fmt.Errorf("%d bytes: %w", size, ErrTooLarge)
 	}
 	s.FeatureCompat, s.FeatureIncompat, s.FeatureROCompat = compat, incompat, roCompat
@@ -62,11 +51,7 @@ func (b *builder) geometry(size int64) error {
 	if b.bs == 1024 {
 		s.FirstDataBlock = 1
 	}
-	ratio := int64(16384)
-	if size < smallest {
-		ratio = 4096
-	}
-	inodes := max(size/ratio, int64(b.o.Inodes), firstInode+5)
+	inodes := max(size/b.bytesPerInode(size), int64(min(b.o.Inodes, 1<<32)), firstInode+5)
 	if inodes > 1<<32-1 {
 		return fmt.Errorf("%d inodes: more than an ext4 file system can have", inodes)
 	}
@@ -75,6 +60,7 @@ func (b *builder) geometry(size int64) error {
 		data := total - int64(s.FirstDataBlock)
 		b.groups = ceilDiv(data, b.perGroup)
 		b.gdtLen = ceilDiv(b.groups*descSize, b.bs)
+		b.reserved = b.reservedGDT(total)
 		// Whole blocks of inodes, and whole bytes of the bitmap.
 		unit := max(b.bs/inodeSize, 8)
 		b.inodes = max(ceilDiv(ceilDiv(inodes, b.groups), unit)*unit, 16)
@@ -90,7 +76,7 @@ func (b *builder) geometry(size int64) error {
 		}
 		// A last group that would be little more than its own metadata is left out.
 		last := b.groups - 1
-		if last == 0 || b.blocks(last) >= b.overhead(last)+50 {
+		if last == 0 || b.blocks(last) >= b.overhead(last)+minLast {
 			break
 		}
 		total = b.first(last)
@@ -103,8 +89,42 @@ func (b *builder) geometry(size int64) error {
 			return fmt.Errorf("%d bytes: %w", size, ErrTooSmall)
 		}
 	}
+	b.describe()
+	return nil
+}
 
+// bytesPerInode returns how much of the device there is for each inode.
+func (b *builder) bytesPerInode(size int64) int64 {
+	switch {
+	case b.o.BytesPerInode != 0:
+		return b.o.BytesPerInode
+	case size < smallest:
+		return 4096
+	case size < largest:
+		return 16384
+	}
+	return 32768
+}
+
+// reservedGDT returns how many blocks are kept for the growth of the descriptor table.
+func (b *builder) reservedGDT(total int64) int64 {
+	if b.o.NoResize {
+		return 0
+	}
+	most := int64(maxBlocks)
+	if total < most/growth {
+		most = total * growth
+	}
+	groups := ceilDiv(most-int64(b.sb.FirstDataBlock), b.perGroup)
+	// Each has a place in one indirect block.
+	return min(ceilDiv(groups*descSize, b.bs)-b.gdtLen, b.bs/4)
+}
+
+// describe fills the superblock but for the counts.
+func (b *builder) describe() {
+	s := &b.sb
 	s.InodesCount = uint32(b.inodes * b.groups)
+	s.RBlocksCount = uint64(float64(s.BlocksCount) * b.o.Reserved / 100)
 	s.BlocksPerGroup, s.ClustersPerGrp = uint32(b.perGroup), uint32(b.perGroup)
 	s.LogClusterSize = s.LogBlockSize
 	s.InodesPerGroup = uint32(b.inodes)
@@ -118,8 +138,12 @@ func (b *builder) geometry(size int64) error {
 	s.UUID = b.o.UUID
 	copy(s.VolumeName[:], b.o.Label)
 	for i := range s.HashSeed {
-		// The UUID is as good as anything: what matters is that it differs.
-		s.HashSeed[i] = disk.Checksum32(disk.Checksum(^uint32(0), s.UUID[:]), uint32(i))
+		if b.o.HashSeed != [16]byte{} {
+			s.HashSeed[i] = le.Uint32(b.o.HashSeed[4*i:])
+		} else {
+			// The UUID is as good as anything: what matters is that it differs.
+			s.HashSeed[i] = disk.Checksum32(disk.Checksum(^uint32(0), s.UUID[:]), uint32(i))
+		}
 	}
 	s.DefHashVersion = uint8(disk.DefaultHashLevel)
 	s.DescSize = descSize
@@ -128,16 +152,24 @@ func (b *builder) geometry(size int64) error {
 	s.Flags = disk.FlagSignedHash
 	s.LogGroupsPerFlx = b.logFlex
 	s.ChecksumType = disk.ChecksumCRC32C
+	if !b.o.NoChecksumSeed {
+		s.ChecksumSeed = disk.Checksum(^uint32(0), s.UUID[:])
+		s.FeatureIncompat |= disk.IncompatCsumSeed
+	}
+	if !b.o.NoResize {
+		s.FeatureCompat |= disk.CompatResizeInode
+		s.ReservedGDT = uint16(b.reserved)
+	}
 	b.seed = s.Seed()
-	return nil
 }
 
-// super returns how many blocks at the start of group g hold a copy of superblock and descriptors.
+// super returns how many blocks at the start of group g hold a copy of superblock and descriptors,
+// or are kept for more of them.
 func (b *builder) super(g int64) int64 {
 	if !b.sb.HasSuper(uint32(g)) {
 		return 0
 	}
-	return 1 + b.gdtLen
+	return 1 + b.gdtLen + b.reserved
 }
 
 // flexSize returns how many groups have their metadata in group g: 0 if it is not the first of

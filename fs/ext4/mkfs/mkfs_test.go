@@ -61,8 +61,8 @@ func tool(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// check is e2fsck -fn, which must find nothing.
-func check(t testing.TB, path string) {
+// e2fsck is e2fsck -fn, which must find nothing.
+func e2fsck(t testing.TB, path string) {
 	t.Helper()
 	out := tool(t, "e2fsck", "-fn", path)
 	for line := range strings.Lines(out) {
@@ -81,7 +81,9 @@ func TestSizes(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%d/%d", bs, size), func(t *testing.T) {
 				t.Parallel()
-				check(t, image(t, size, Options{BlockSize: bs, Fresh: true}))
+				path := image(t, size, Options{BlockSize: bs, Fresh: true})
+				e2fsck(t, path)
+				ownCheck(t, path)
 			})
 		}
 	}
@@ -115,7 +117,7 @@ func TestSmall(t *testing.T) {
 				t.Errorf("%d blocks of %d bytes: %v", blocks, bs, err)
 			default:
 				made++
-				check(t, path)
+				e2fsck(t, path)
 			}
 		}
 		if made == 0 {
@@ -127,19 +129,19 @@ func TestSmall(t *testing.T) {
 // TestUsedDevice: what was on the device before does not matter.
 func TestUsedDevice(t *testing.T) {
 	for _, bs := range []int{1024, 4096} {
-		check(t, image(t, 40<<20, Options{BlockSize: bs}))
+		e2fsck(t, image(t, 40<<20, Options{BlockSize: bs}))
 	}
 }
 
 func TestOptions(t *testing.T) {
 	uuid := [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	path := image(t, 100<<20, Options{Label: "sixteen bytes ok", UUID: uuid, Inodes: 30000, Fresh: true, Time: time.Unix(1700000000, 0)})
-	check(t, path)
+	e2fsck(t, path)
 	info := tool(t, "dumpe2fs", "-h", path)
 	for _, want := range []string{
 		"Filesystem volume name:   sixteen bytes ok",
 		"01020304-0506-0708-090a-0b0c0d0e0f10",
-		"has_journal ext_attr dir_index filetype extent 64bit flex_bg sparse_super large_file huge_file dir_nlink extra_isize metadata_csum",
+		"has_journal ext_attr resize_inode dir_index orphan_file filetype extent 64bit flex_bg metadata_csum_seed sparse_super large_file huge_file dir_nlink extra_isize metadata_csum",
 		"Filesystem state:         clean",
 		"Block size:               4096",
 		"Flex block group size:    16",
@@ -158,12 +160,13 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%d inodes", s.InodesCount)
 	}
 	path = image(t, 100<<20, Options{NoJournal: true, Fresh: true})
-	check(t, path)
+	e2fsck(t, path)
 	if strings.Contains(tool(t, "dumpe2fs", "-h", path), "has_journal") {
 		t.Error("there is a journal")
 	}
 	for _, o := range []Options{
-		{BlockSize: 512}, {BlockSize: 3000}, {BlockSize: 8192}, {Label: "seventeen bytes !"}, {Inodes: 1 << 40}, {Inodes: 1 << 31},
+		{BlockSize: 512}, {Reserved: 51}, {Reserved: -1}, {BytesPerInode: 100}, {JournalSize: 1 << 20}, {JournalSize: 60 << 20}, {JournalSize: -1},
+		{BlockSize: 3000}, {BlockSize: 8192}, {Label: "seventeen bytes !"}, {Inodes: 1 << 40}, {Inodes: 1 << 31},
 		{Files: []File{{Path: "relative"}}}, {Files: []File{{Path: "/a/../b"}}}, {Files: []File{{Path: "/"}}},
 		{Files: []File{{Path: "/a"}, {Path: "/a/b"}}}, {Files: []File{{Path: "/a"}, {Path: "/a"}}},
 		{Files: []File{{Path: "/" + strings.Repeat("n", 256)}}}, {Files: []File{{Path: "/a", Mode: abi.S_IFIFO}}},
@@ -219,7 +222,7 @@ func TestFiles(t *testing.T) {
 				files = append(files, File{Path: fmt.Sprintf("/many/%d%s", i, strings.Repeat("n", i%100)), Mode: 0o644, Content: []byte(fmt.Sprint(i))})
 			}
 			path := image(t, 64<<20, Options{BlockSize: bs, Fresh: true, Files: files})
-			check(t, path)
+			e2fsck(t, path)
 			dump := filepath.Join(t.TempDir(), "dump")
 			tool(t, "debugfs", "-R", "dump /bin/app "+dump, path)
 			got, err := os.ReadFile(dump)

@@ -16,6 +16,7 @@ type node struct {
 	inode   disk.Inode
 	content []byte // of a file or directory, to be written to runs
 	runs    []run
+	tree    []treeBlock // of its map
 
 	// Of a directory.
 	parent  *node
@@ -23,22 +24,36 @@ type node struct {
 	names   map[string]*node
 }
 
+// treeBlock is a block of the map of a file's blocks.
+type treeBlock struct {
+	block int64
+	data  []byte
+}
+
 type entry struct {
 	name string
 	node *node
 }
 
-// lostFoundSize is how large lost+found is made, so that e2fsck finds room in it.
+// lostFoundSize is how large lost+found is made, so that e2fsck finds room in it, if that takes no
+// indirect block.
 const lostFoundSize = 16384
 
-// populate makes root directory, lost+found, journal and the files that are asked for.
+// populate makes root directory, lost+found, the files of the file system's own, and those that are
+// asked for.
 func (b *builder) populate() error {
 	root := b.newNode(disk.RootInode, nil, abi.S_IFDIR|0o755, b.o.Time)
 	root.parent = root
-	b.newNode(lostFound, root, abi.S_IFDIR|0o700, b.o.Time)
-	root.add("lost+found", b.nodes[1])
+	root.inode.UID, root.inode.GID = b.o.RootUID, b.o.RootGID
+	lost := b.newNode(lostFound, root, abi.S_IFDIR|0o700, b.o.Time)
+	root.add("lost+found", lost)
 
 	ino := uint32(firstInode + 1)
+	orphans := ino
+	journal := !b.o.NoJournal && (b.o.JournalSize != 0 || journalBlocks(int64(b.sb.BlocksCount)) != 0)
+	if journal && !b.o.NoOrphanFile {
+		ino++
+	}
 	for i := range b.o.Files {
 		f := &b.o.Files[i]
 		n, err := b.file(root, f, &ino)
@@ -54,6 +69,14 @@ func (b *builder) populate() error {
 		if err := b.place(n); err != nil {
 			return err
 		}
+	}
+	if orphans < ino && journal && !b.o.NoOrphanFile {
+		if err := b.orphanFile(orphans); err != nil {
+			return err
+		}
+	}
+	if err := b.resizeInode(); err != nil {
+		return err
 	}
 	return b.journal()
 }
@@ -159,7 +182,7 @@ func (b *builder) place(n *node) error {
 	if n.runs, err = b.alloc(ceilDiv(int64(len(n.content)), b.bs)); err != nil {
 		return err
 	}
-	return b.extents(&n.inode, n.runs)
+	return b.extents(n, n.runs)
 }
 
 var dirTypes = map[uint32]uint8{
@@ -208,49 +231,9 @@ func (b *builder) directory(d *node) []byte {
 		put(e.name, e.node)
 	}
 	seal()
-	for d.ino == lostFound && len(out) < lostFoundSize {
+	for d.ino == lostFound && len(out) < min(lostFoundSize, disk.DirectBlocks*int(b.bs)) {
 		open()
 		seal()
 	}
 	return out
-}
-
-// journal makes the journal's inode and superblock.
-func (b *builder) journal() error {
-	size := journalBlocks(int64(b.sb.BlocksCount))
-	if b.o.NoJournal || size == 0 {
-		return nil
-	}
-	runs, err := b.allocWhole(size)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	n := b.newNode(disk.JournalInode, nil, abi.S_IFREG|0o600, b.o.Time)
-	n.inode.Size = uint64(size * b.bs)
-	if err := b.extents(&n.inode, runs); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	js := disk.JournalSuper{
-		Header:    disk.JournalHeader{Magic: disk.JournalMagic, Type: disk.JournalSuperV2},
-		BlockSize: uint32(b.bs), MaxLen: uint32(size), First: 1, Sequence: 1,
-		UUID: b.o.UUID, Users: 1,
-	}
-	n.content = make([]byte, b.bs)
-	js.Encode(n.content)
-	n.runs = []run{{runs[0].start, 1}}
-
-	s := &b.sb
-	s.FeatureCompat |= disk.CompatHasJournal
-	s.JournalInum = disk.JournalInode
-	s.JnlBackupType = 1
-	for i := range disk.BlockAreaSize / 4 {
-		s.JnlBlocks[i] = le.Uint32(n.inode.Block[4*i:])
-	}
-	s.JnlBlocks[15], s.JnlBlocks[16] = uint32(n.inode.Size>>32), uint32(n.inode.Size)
-	if !b.o.Fresh {
-		runs[0].start++
-		runs[0].n--
-		b.zero = append(b.zero, runs...)
-	}
-	return nil
 }

@@ -1,8 +1,10 @@
 package mkfs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
@@ -10,9 +12,23 @@ import (
 
 var le = binary.LittleEndian
 
-// emit queues blocks for writing.
+// batchLen is how many bytes are collected before they are written.
+const batchLen = 4 << 20
+
+// emit queues blocks for writing. Errors show in the end.
 func (b *builder) emit(block int64, data []byte) {
 	b.out = append(b.out, blockdev.Vec{Off: block * b.bs, Data: data})
+	if b.outLen += len(data); b.outLen >= batchLen {
+		b.drain()
+	}
+}
+
+// drain writes what is queued.
+func (b *builder) drain() {
+	if b.err == nil && len(b.out) > 0 {
+		b.err = b.dev.WriteV(b.out)
+	}
+	b.out, b.outLen = b.out[:0], 0
 }
 
 // finish makes bitmaps, inode tables, descriptors and superblocks.
@@ -71,8 +87,11 @@ func (b *builder) finish() {
 		s.SetGroupChecksum(uint32(g), p)
 	}
 	s.FreeBlocksCount = uint64(freeBlocks)
-	b.tables(lastInode)
+	b.tables()
 	for _, n := range b.nodes {
+		for _, t := range n.tree {
+			b.emit(t.block, t.data)
+		}
 		content := n.content
 		for _, r := range n.runs {
 			part := content[:min(int64(len(content)), r.n*b.bs)]
@@ -90,7 +109,7 @@ func (b *builder) finish() {
 			}
 		}
 	}
-	b.supers()
+	b.copies()
 }
 
 func (b *builder) places(g int64) (blockBitmap, inodeBitmap, table uint64) {
@@ -133,89 +152,96 @@ func (b *builder) blockBitmap(first, n int64, used []run) []byte {
 }
 
 // tables makes the blocks of the inode tables that have inodes in use.
-func (b *builder) tables(lastInode int64) {
-	perBlock := b.bs / inodeSize
-	blocks := make(map[int64][]byte)
-	put := func(ino uint32, n *disk.Inode) {
-		g, i := int64(ino-1)/b.inodes, int64(ino-1)%b.inodes
-		_, _, table := b.metadata(g)
-		at := table + i/perBlock
-		p := blocks[at]
-		if p == nil {
-			p = make([]byte, b.bs)
-			blocks[at] = p
-			b.emit(at, p)
-		}
-		p = p[i%perBlock*inodeSize:][:inodeSize]
-		n.Encode(p)
-		disk.SetInodeChecksum(disk.InodeSeed(b.seed, ino, n.Generation), p)
-	}
-	for _, n := range b.nodes {
-		put(n.ino, &n.inode)
-	}
+func (b *builder) tables() {
 	// The list of bad blocks is a file without a name; the other reserved inodes are not used.
-	t := stamp(b.o.Time)
-	put(disk.BadBlocksInode, &disk.Inode{Atime: t, Ctime: t, Mtime: t, ExtraIsize: disk.ExtraIsize, Crtime: t})
+	bad := b.newNode(disk.BadBlocksInode, nil, 0, b.o.Time)
+	bad.inode.Links = 0
+	nodes := slices.SortedFunc(slices.Values(b.nodes), func(x, y *node) int { return cmp.Compare(x.ino, y.ino) })
+	perBlock := b.bs / inodeSize
+	var block []byte
+	at := int64(-1)
+	for _, n := range nodes {
+		g, i := int64(n.ino-1)/b.inodes, int64(n.ino-1)%b.inodes
+		_, _, table := b.metadata(g)
+		if to := table + i/perBlock; to != at {
+			if block != nil {
+				b.emit(at, block)
+			}
+			at, block = to, make([]byte, b.bs)
+		}
+		p := block[i%perBlock*inodeSize:][:inodeSize]
+		n.inode.Encode(p)
+		disk.SetInodeChecksum(disk.InodeSeed(b.seed, n.ino, n.inode.Generation), p)
+	}
+	b.emit(at, block)
 }
 
-// supers makes the superblock and descriptor table, and their copies; what makes the file system
-// one, the first superblock, comes last of all.
-func (b *builder) supers() {
-	for g := b.groups - 1; g >= 0; g-- {
+// copies makes the descriptor table and its copies, and those of the superblock.
+func (b *builder) copies() {
+	for g := range b.groups {
 		if b.super(g) == 0 {
 			continue
 		}
-		s := b.sb
-		s.BlockGroupNr = uint16(g)
-		block := make([]byte, b.bs)
-		if g == 0 && b.bs > disk.SuperblockOffset {
-			s.Encode(block[disk.SuperblockOffset:])
-		} else {
-			s.Encode(block)
-		}
-		if g == 0 && b.bs == disk.SuperblockOffset {
-			b.emit(0, make([]byte, b.bs)) // the boot sector's
-		}
 		b.emit(b.first(g)+1, b.desc)
-		b.emit(b.first(g), block)
+		if g > 0 {
+			b.emit(b.first(g), b.superblock(g))
+		}
+	}
+	if b.bs == disk.SuperblockOffset {
+		b.emit(0, make([]byte, b.bs)) // the boot sector's
 	}
 }
 
-// write puts everything on the device. On one that was in use, the superblock goes last, so that
-// what is not finished is not taken for a file system.
-func (b *builder) write(dev blockdev.Device) error {
-	batches := [][]blockdev.Vec{b.out}
-	if !b.o.Fresh {
-		if err := b.clear(dev); err != nil {
-			return err
-		}
-		last := len(b.out) - 1
-		batches = [][]blockdev.Vec{b.out[:last], b.out[last:]}
+// superblock returns the block that holds group g's superblock.
+func (b *builder) superblock(g int64) []byte {
+	s := b.sb
+	s.BlockGroupNr = uint16(g)
+	block := make([]byte, b.bs)
+	if g == 0 && b.bs > disk.SuperblockOffset {
+		s.Encode(block[disk.SuperblockOffset:])
+	} else {
+		s.Encode(block)
 	}
-	for _, batch := range batches {
-		if err := dev.WriteV(batch); err != nil {
-			return fmt.Errorf("making a file system: %w", err)
-		}
-		if err := dev.Flush(); err != nil {
-			return fmt.Errorf("making a file system: %w", err)
-		}
+	return block
+}
+
+// write puts everything on the device. An old superblock goes first and the new one comes last, so
+// that what is not finished is not taken for a file system.
+func (b *builder) write(dev blockdev.Device) error {
+	b.dev = dev
+	if !b.o.Fresh {
+		b.clear([]run{{0, ceilDiv(2*disk.SuperblockOffset, b.bs)}})
+		b.clear(b.zero)
+	}
+	b.clear(b.always)
+	b.finish()
+	b.drain()
+	if !b.o.Fresh && b.err == nil {
+		b.err = dev.Flush()
+	}
+	b.emit(b.first(0), b.superblock(0))
+	b.drain()
+	if b.err == nil {
+		b.err = dev.Flush()
+	}
+	if b.err != nil {
+		return fmt.Errorf("making a file system: %w", b.err)
 	}
 	return nil
 }
 
-// clear zeroes what has to be zero, beginning with an old superblock.
-func (b *builder) clear(dev blockdev.Device) error {
-	zeros := make([]byte, 1<<20)
-	todo := append([]run{{0, ceilDiv(4096, b.bs)}}, b.zero...)
-	for _, r := range todo {
+// zeros is what runs are cleared with.
+var zeros [1 << 20]byte
+
+// clear zeroes runs of blocks.
+func (b *builder) clear(runs []run) {
+	for _, r := range runs {
 		for r.n > 0 {
 			n := min(r.n, int64(len(zeros))/b.bs)
-			if err := dev.WriteV([]blockdev.Vec{{Off: r.start * b.bs, Data: zeros[:n*b.bs]}}); err != nil {
-				return fmt.Errorf("making a file system: %w", err)
-			}
+			b.emit(r.start, zeros[:n*b.bs])
 			r.start += n
 			r.n -= n
 		}
 	}
-	return nil
+	b.drain()
 }
