@@ -1,17 +1,12 @@
 package image
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"pinhole/blockdev/filedev"
 	"pinhole/cmd/pinhole/units"
@@ -127,89 +122,4 @@ func findTool(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("the host has no %s; install its package e2fsprogs", name)
-}
-
-// target is a file that gets its name only when it is complete, so that whatever ends the command
-// before leaves nothing behind.
-type target struct {
-	path  string
-	force bool
-	f     *os.File
-	temp  string // name until then; "": none
-}
-
-func newTarget(path string, force bool) (*target, error) {
-	if st, err := os.Stat(path); err == nil {
-		switch {
-		case st.IsDir():
-			return nil, fmt.Errorf("image %s: is a directory; give the name of a file", path)
-		case !st.Mode().IsRegular():
-			return nil, fmt.Errorf("image %s: is there, and not a regular file", path)
-		case !force:
-			return nil, fmt.Errorf("image %s: is there already; use another name, or --force to replace it", path)
-		}
-		// Not under a running sandbox.
-		f, err := openLocked(path, true)
-		if err != nil {
-			return nil, err
-		}
-		f.Close()
-	}
-	t := &target{path: path, force: force}
-	dir := filepath.Dir(path)
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
-	switch {
-	case err == nil:
-		t.f = os.NewFile(uintptr(fd), path)
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
-		t.temp = filepath.Join(dir, "."+filepath.Base(path)+"."+random())
-		t.f, err = os.OpenFile(t.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("image %s: cannot be made in %s: %w", path, dir, err)
-	}
-	return t, nil
-}
-
-func random() string {
-	var b [6]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// abandon ends it; what is not committed is gone.
-func (t *target) abandon() {
-	t.f.Close()
-	if t.temp != "" {
-		os.Remove(t.temp)
-	}
-}
-
-// commit gives the file its name.
-func (t *target) commit() error {
-	err := t.f.Sync()
-	if err == nil && t.temp == "" {
-		self := "/proc/self/fd/" + strconv.Itoa(int(t.f.Fd()))
-		name := t.path
-		if t.force {
-			t.temp = filepath.Join(filepath.Dir(t.path), "."+filepath.Base(t.path)+"."+random())
-			name = t.temp
-		}
-		if err = unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW); err == nil && !t.force {
-			return nil
-		}
-	}
-	if err == nil {
-		flags := uint(unix.RENAME_NOREPLACE)
-		if t.force {
-			flags = 0
-		}
-		if err = unix.Renameat2(unix.AT_FDCWD, t.temp, unix.AT_FDCWD, t.path, flags); err == nil {
-			t.temp = ""
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("image %s: %w", t.path, err)
-	}
-	return nil
 }

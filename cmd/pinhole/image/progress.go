@@ -20,6 +20,7 @@ type progress struct {
 	total, done int64 // bytes; total -1: not known
 	next        time.Time
 	shown       bool
+	percent     bool // not bytes, but steps of some kind
 }
 
 // A copy that is done soon shows nothing.
@@ -59,6 +60,9 @@ func (p *progress) line() string {
 	if full < progressWidth {
 		bar += ">"
 	}
+	if p.percent {
+		return fmt.Sprintf("%s [%-*s] %3.0f%%", p.what, progressWidth, bar, part*100)
+	}
 	return fmt.Sprintf("%s [%-*s] %3.0f%%  %s of %s", p.what, progressWidth, bar, part*100, units.Format(p.done), units.Format(p.total))
 }
 
@@ -67,3 +71,24 @@ func (p *progress) finish() {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }
+
+// steps is a progress of something that is not counted in bytes.
+type steps struct{ p *progress }
+
+func newSteps(what string) steps {
+	p := newProgress(what, -1)
+	if p != nil {
+		p.percent = true
+	}
+	return steps{p}
+}
+
+// at says how far it is.
+func (s steps) at(done, total int64) {
+	if s.p != nil {
+		s.p.total, s.p.done = total, done
+		s.p.add(0)
+	}
+}
+
+func (s steps) finish() { s.p.finish() }
