@@ -1,6 +1,8 @@
 package emu
 
 import (
+	"sync/atomic"
+
 	"pinhole/abi"
 	"pinhole/fs/vfs"
 )
@@ -14,6 +16,7 @@ type mappedFile struct {
 	node     vfs.Node     // a reference, so that its blocks stay its own
 	ino      uint64
 	onImage  bool        // the file system may take content away: see Kernel.Revoke
+	copies   atomic.Bool // content was copied for private mappings
 	writable bool        // a shared mapping may be made writable
 	shared   *sharedFile // of a shared mapping
 	refs     int         // mappings, and calls that use it; guarded by space.mu
@@ -61,9 +64,8 @@ func (s *space) newMappedFile(d *vfs.Dentry) *mappedFile {
 	d.Ref()
 	f.node.Ref()
 	f.ino = f.node.Ino()
-	if f.onImage = isOnImage(f.node); f.onImage {
-		s.k.images.add(f)
-	}
+	f.onImage = isOnImage(f.node)
+	s.k.images.add(f)
 	return f
 }
 
@@ -78,9 +80,7 @@ func isOnImage(node vfs.Node) bool {
 
 // release lets go of the file once nothing maps it. No lock is held, since this may write.
 func (f *mappedFile) release() {
-	if f.onImage {
-		f.kernel.images.remove(f)
-	}
+	f.kernel.images.remove(f)
 	if f.shared != nil {
 		f.kernel.shares.put(f.shared)
 	}
@@ -173,6 +173,9 @@ func (w *fileView) fromImage(node vfs.Node, off, n int64) abi.Errno {
 // copied fills the view with a copy of the content in the RAM.
 func (f *mappedFile) copied(w *fileView, off, n int64) abi.Errno {
 	k := f.kernel
+	if !f.copies.Swap(true) {
+		k.images.copies.Add(1)
+	}
 	exts, ok := k.ram.allocAll(n, nil)
 	if !ok {
 		return abi.ENOMEM
@@ -298,10 +301,10 @@ func readInto(p []byte, node vfs.Node, off int64) abi.Errno {
 	return 0
 }
 
-// recopy makes w, which is private and holds a copy of a file's content, show the file again: nothing
-// for now, and what there is by the fault of the next access. Locked.
+// recopy makes w, which is private and may hold content of its own, show the file again: nothing for
+// now, and what there is by the fault of the next access. Locked.
 func (s *space) recopy(w vma) abi.Errno {
-	old := ramExtent{w.off, int64(w.len())}
+	old := w
 	w.back, w.off, w.origin = BackNone, 0, 0
 	if w.prot&abi.PROT_WRITE == 0 {
 		w.flags &^= vmaWritten
@@ -309,8 +312,10 @@ func (s *space) recopy(w vma) abi.Errno {
 	if errno := s.host(&w, false); errno != 0 {
 		return errno
 	}
-	s.k.commit.give(uint64(old.n) - w.charge())
+	s.k.commit.give(old.charge() - w.charge())
 	s.exchange(w)
-	s.k.ram.release(old)
+	if old.back == BackRAM {
+		s.k.ram.release(ramExtent{old.off, int64(old.len())})
+	}
 	return 0
 }

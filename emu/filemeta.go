@@ -72,7 +72,9 @@ func (t *Task) fileTruncate(fd int32, n int64) (uint64, abi.Errno) {
 		return 0, errno
 	}
 	defer t.kernel.truncated()
-	return 0, t.setOpen(d, &vfs.SetAttr{Mask: vfs.SetSize, Size: n})
+	return 0, t.kernel.reshape(d.node, func(size int64) (lo, hi int64) { return min(size, n), 1 << 62 }, func() abi.Errno {
+		return t.setOpen(d, &vfs.SetAttr{Mask: vfs.SetSize, Size: n})
+	})
 }
 
 // mayGrow checks a new size against RLIMIT_FSIZE: EFBIG and SIGXFSZ if it is a larger one.
@@ -202,7 +204,9 @@ func (t *Task) fileAllocate(fd, mode int32, off, n int64) (uint64, abi.Errno) {
 	if t.proc.fs().UID != 0 {
 		how |= vfs.AllocUnprivileged
 	}
-	return 0, a.Allocate(how, off, n)
+	return 0, t.kernel.reshape(d.node, func(int64) (lo, hi int64) { return off, off + n }, func() abi.Errno {
+		return a.Allocate(how, off, n)
+	})
 }
 
 // allocateMode checks which flags of fallocate go together.

@@ -178,7 +178,7 @@ func (s *space) discardPart(v *vma, lo, hi abi.Addr) abi.Errno {
 	w := *v
 	w.advance(lo)
 	w.end = hi
-	if w.file != nil && w.back == BackRAM {
+	if w.file != nil {
 		return s.recopy(w)
 	}
 	old := ramExtent{w.off, int64(w.len())}

@@ -9,11 +9,11 @@ import (
 	"pinhole/fs/vfs"
 )
 
-// images are the mapped files of the image's file system, by inode number: what Kernel.Revoke has to
-// look at.
+// images are the mapped files by inode number: what Kernel.Revoke has to look at.
 type images struct {
-	mu    sync.Mutex
-	files map[uint64][]*mappedFile
+	mu     sync.Mutex
+	files  map[uint64][]*mappedFile
+	copies atomic.Int32 // files of which content was copied
 	// counters has the number of revocations so far, by a hash of the inode's number.
 	counters [64]atomic.Uint64
 }
@@ -35,6 +35,9 @@ func (m *images) add(f *mappedFile) {
 func (m *images) remove(f *mappedFile) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if f.copies.Load() {
+		m.copies.Add(-1)
+	}
 	list := m.files[f.ino]
 	i := slices.Index(list, f)
 	if len(list) == 1 {
@@ -44,12 +47,59 @@ func (m *images) remove(f *mappedFile) {
 	m.files[f.ino] = slices.Concat(list[:i], list[i+1:]) // a new one: Revoke may be reading the old
 }
 
-// of returns the mapped files with number ino.
+// of returns the mapped files with number ino. One of another file system may be among them: nothing
+// is lost if what it shows has to be asked for again.
 func (m *images) of(ino uint64) []*mappedFile {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := m.files[ino]
 	return list[:len(list):len(list)]
+}
+
+// copied returns the files of which content was copied.
+func (m *images) copied() (list []*mappedFile) {
+	if m.copies.Load() == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, files := range m.files {
+		for _, f := range files {
+			if f.copies.Load() {
+				list = append(list, f)
+			}
+		}
+	}
+	return list
+}
+
+// cutCopies makes private mappings that have copies of content follow files that have become shorter,
+// whichever it was: what lay behind the new end is gone, as what was stored to it.
+func (k *Kernel) cutCopies() {
+	for _, f := range k.images.copied() {
+		f.space.cutCopies(f)
+	}
+}
+
+func (s *space) cutCopies(f *mappedFile) {
+	s.lock()
+	if f.refs == 0 {
+		s.unlock()
+		return
+	}
+	f.refs++
+	s.unlock()
+	var a vfs.Attr
+	errno := f.node.Attr(&a)
+	s.lock()
+	defer s.unlock()
+	defer s.letGo(f)
+	if errno != 0 {
+		return
+	}
+	for _, w := range s.shown(f, pageUp(a.Size), 1<<62, func(v *vma) bool { return v.back == BackRAM && !v.sharesFile() }) {
+		s.recopy(w) // at worst, it remains
+	}
 }
 
 // Revoke takes away what mappings show of the bytes [off, off+n) of the file with number ino on the

@@ -354,9 +354,29 @@ func (k *Kernel) afterWrite(node vfs.Node, end int64, n int) {
 	}
 }
 
+// reshape does a change of a file's size or holes, and makes shared mappings that have copies follow it
+// in the range that it concerns, which depends on the file's size.
+func (k *Kernel) reshape(node vfs.Node, concerns func(size int64) (lo, hi int64), do func() abi.Errno) abi.Errno {
+	f := k.shares.find(node)
+	if f == nil {
+		return do()
+	}
+	var a vfs.Attr
+	if errno := node.Attr(&a); errno != 0 {
+		return errno
+	}
+	if errno := f.sync(0, 1<<62); errno != 0 {
+		return errno
+	}
+	errno := do()
+	f.refresh(concerns(a.Size))
+	return errno
+}
+
 // truncated makes shared mappings follow a file that has become shorter, whichever it was: what
 // lay behind its new end is zero if it grows again.
 func (k *Kernel) truncated() {
+	k.cutCopies()
 	s := &k.shares
 	if s.n.Load() == 0 {
 		return

@@ -162,10 +162,15 @@ func isACL(name string) bool { return name == aclAccess || name == aclDefault }
 
 // checkACL checks the form of an access control list as it is given to setxattr(2): a version, 2, in
 // 4 bytes, then entries of tag, permissions and id in 2, 2 and 4 bytes, little-endian (Linux's
-// posix_acl_xattr.h). EINVAL.
+// posix_acl_xattr.h). EINVAL, EOPNOTSUPP for another version.
 func checkACL(value []byte) abi.Errno {
 	const header, entry = 4, 8
-	if len(value) < header || (len(value)-header)%entry != 0 || value[0] != 2 || value[1]|value[2]|value[3] != 0 {
+	switch {
+	case len(value) < header:
+		return abi.EINVAL
+	case value[0] != 2 || value[1]|value[2]|value[3] != 0:
+		return abi.EOPNOTSUPP
+	case (len(value)-header)%entry != 0:
 		return abi.EINVAL
 	}
 	for e := value[header:]; len(e) > 0; e = e[entry:] {
