@@ -134,7 +134,7 @@ func (c *importCmd) make(src *source, to string) error {
 	if size == 0 {
 		size = max(src.needs(), defaultSize)
 	}
-	if err := format(t.f, size, mkfs.Options{Inodes: uint64(src.files + src.files/4)}); err != nil {
+	if err := format(t.f, size, mkfs.Options{Inodes: uint64(src.files + src.files/4), ZeroJournal: zeroedJournal}); err != nil {
 		return fmt.Errorf("image %s: %w", c.Image, err)
 	}
 	im, err := mount(c.Image, t.f, true)

@@ -54,7 +54,7 @@ func Throwaway(program *os.File, path string, room int64) (_ *os.File, err error
 	beforeCopy()
 	files := append(throwawayFiles[:len(throwawayFiles):len(throwawayFiles)],
 		mkfs.File{Path: path, Mode: 0o755, Content: content, Time: st.ModTime()})
-	return memory(st.Size()+room, mkfs.Options{Label: "throw-away", NoJournal: true, Files: files})
+	return memory(st.Size()+room, mkfs.Options{Label: "throw-away", NoJournal: true, NoResize: true, Files: files})
 }
 
 func mapFile(f *os.File, size int64) ([]byte, error) {

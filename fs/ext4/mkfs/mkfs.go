@@ -49,6 +49,9 @@ type Options struct {
 	NoJournal bool
 	// ZeroJournal is how many bytes of the journal are written with zeros, from its start: on a
 	// sparse file, the log then need not be given blocks of the host's with every commit; -1: all.
+	// Measured on ext4: a commit of 8 KiB takes 90 us instead of 130 us (blocks that fallocate gave
+	// do not help), and the 32 MiB of a file system of 1 GiB take 26 ms to write. Linux begins the
+	// log anew at every mount, so that its first part is what most commits go to.
 	ZeroJournal int64
 	// NoOrphanFile leaves the orphan file out, of which Linux before 5.15 and e2fsprogs before 1.47
 	// do not know.

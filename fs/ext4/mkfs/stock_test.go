@@ -195,7 +195,7 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// TestHost: the host's kernel mounts them for writing, and grows them meanwhile.
+// TestHost: the host's kernel mounts them for writing.
 func TestHost(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
