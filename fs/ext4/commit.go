@@ -196,7 +196,7 @@ func (fs *FS) seal(b *buffer) {
 	case roleXattr:
 		disk.SetXattrChecksum(fs.csumSeed, b.nr, b.data)
 	case roleOrphanFile:
-		le.PutUint32(b.data[len(b.data)-4:], orphanBlockSum(b, b.gen))
+		disk.SetOrphanTail(b.gen, b.nr, b.data, true)
 	}
 }
 

@@ -56,9 +56,10 @@ type FS struct {
 	logf   func(string, ...any)
 
 	geometry
-	sbMu   sync.Mutex // guards sb's changing fields and the orphan list
-	sb     disk.Superblock
-	orphan *inode // head of the orphan list
+	sbMu       sync.Mutex // guards sb's changing fields and the orphan list
+	sb         disk.Superblock
+	orphan     *inode // head of the orphan list
+	orphanFile orphanFile
 
 	groups     []group
 	flex       []flexGroup

@@ -218,16 +218,6 @@ func (n *inode) Unref() {
 	n.fs.windows.close(n.fs, n)
 }
 
-// park gives the only reference back without deleting the inode, even if it has no names.
-func (c *inodeCache) park(n *inode) {
-	s := c.shard(n.ino)
-	s.mu.Lock()
-	if n.refs.Add(-1) == 0 {
-		s.push(n)
-	}
-	s.mu.Unlock()
-}
-
 // broken returns a directory without content, for when the root cannot be read.
 func (c *inodeCache) broken() *inode {
 	n := &inode{fs: c.fs, ino: disk.RootInode, loadErr: abi.EIO}

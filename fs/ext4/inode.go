@@ -48,6 +48,7 @@ type inode struct {
 	onOrphanList atomic.Bool
 	// guarded by FS.sbMu
 	orphanPrev, orphanNext *inode
+	orphanSlot             uint32 // in the orphan file, from one; 0 for the list
 
 	// guarded by the cache shard's lock
 	freeing          bool // is being deleted

@@ -1,17 +1,19 @@
 package ext4
 
 import (
+	"errors"
 	"fmt"
 
-	"pinhole/abi"
 	"pinhole/fs/ext4/disk"
 )
 
-// The orphan list has the inodes without names that are still in use, and those being
-// truncated, so that a mount after a crash can finish the work. On disk it is a chain from
-// the superblock through the inodes' deletion times.
+// Inodes without names that are still in use, and those being truncated, are orphans: a mount
+// after a crash finishes the work. They are in the orphan file where the file system has one
+// with room, else on the orphan list, a chain from the superblock through the inodes' deletion
+// times. Either is changed in the transaction that takes the last name away, or that frees the
+// inode.
 
-// addOrphan puts n on the list. The caller holds n's lock.
+// addOrphan makes n an orphan. The caller holds n's lock.
 func (fs *FS) addOrphan(h handle, n *inode) error {
 	if n.onOrphanList.Load() {
 		return nil
@@ -21,8 +23,18 @@ func (fs *FS) addOrphan(h handle, n *inode) error {
 	}
 	fs.sbMu.Lock()
 	defer fs.sbMu.Unlock()
-	n.orphanNext = fs.orphan
+	slot, err := fs.orphanFile.add(h, n.ino)
+	if err != nil {
+		return err
+	}
 	n.d.Dtime = 0
+	if slot != 0 {
+		n.orphanSlot = slot
+		fs.orphanFile.inodes[n.ino] = n
+		n.onOrphanList.Store(true)
+		return nil
+	}
+	n.orphanNext = fs.orphan
 	if fs.orphan != nil {
 		n.d.Dtime = fs.orphan.ino
 		fs.orphan.orphanPrev = n
@@ -33,7 +45,7 @@ func (fs *FS) addOrphan(h handle, n *inode) error {
 	return nil
 }
 
-// dropOrphan takes n off the list. The caller holds n's lock.
+// dropOrphan makes n no orphan any more. The caller holds n's lock.
 func (fs *FS) dropOrphan(h handle, n *inode) error {
 	if !n.onOrphanList.Load() {
 		return nil
@@ -43,6 +55,15 @@ func (fs *FS) dropOrphan(h handle, n *inode) error {
 	}
 	fs.sbMu.Lock()
 	defer fs.sbMu.Unlock()
+	if n.orphanSlot != 0 {
+		if err := fs.orphanFile.remove(h, n.orphanSlot, n.ino); err != nil {
+			return err
+		}
+		n.orphanSlot = 0
+		delete(fs.orphanFile.inodes, n.ino)
+		n.onOrphanList.Store(false)
+		return nil
+	}
 	if prev := n.orphanPrev; prev != nil {
 		// Its deletion time is guarded by sbMu, as it is on the list.
 		if err := h.inode(prev); err != nil {
@@ -71,8 +92,11 @@ func (fs *FS) beforeDropOrphan(h handle, n *inode) error {
 	}
 	fs.sbMu.Lock()
 	defer fs.sbMu.Unlock()
-	// Whoever gets in between is put there in this transaction.
-	if n.onOrphanList.Load() && n.orphanPrev != nil {
+	switch {
+	case n.orphanSlot != 0:
+		return fs.orphanFile.prepare(h, n.orphanSlot)
+	case n.onOrphanList.Load() && n.orphanPrev != nil:
+		// Whoever gets in between is put there in this transaction.
 		return h.inode(n.orphanPrev)
 	}
 	return nil
@@ -84,6 +108,9 @@ func (fs *FS) deleteOrphans() {
 	var list []*inode
 	fs.sbMu.Lock()
 	for n := fs.orphan; n != nil; n = n.orphanNext {
+		list = append(list, n)
+	}
+	for _, n := range fs.orphanFile.inodes {
 		list = append(list, n)
 	}
 	fs.sbMu.Unlock()
@@ -102,185 +129,160 @@ func (fs *FS) deleteOrphans() {
 			fs.deleteInode(n)
 		}
 	}
+	fs.settleOrphanFile()
 }
 
-// processOrphans deletes or truncates what a crash has left on the list, and in the orphan
-// file where the file system has one.
+// processOrphans deletes or truncates what a crash has left, and reads the orphan file where
+// the file system has one. Each inode is done in transactions of its own, so that a crash in
+// between leaves the rest as it was.
 func (fs *FS) processOrphans() error {
-	list, err := fs.readOrphanList()
+	inFile, err := fs.loadOrphanFile()
 	if err != nil {
 		return err
 	}
-	inFile, err := fs.readOrphanFile()
-	if err != nil {
+	var c orphanCount
+	if err := fs.processList(&c); err != nil {
 		return err
 	}
-	if len(list)+len(inFile) == 0 {
-		return nil
-	}
-	deleted, truncated := 0, 0
-	for _, ino := range append(list, inFile...) {
-		n, err := fs.inodes.get(ino)
+	for _, o := range inFile {
+		n, err := fs.orphanInode(o.ino, "the orphan file has it")
+		if err == errNotUsed {
+			err = fs.dropSlot(o)
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if n.d.Links == 0 {
-			deleted++
+		if n.onOrphanList.Load() {
 			n.Unref()
-			continue
+			return fs.corruptInode(o.ino, "the orphan file has it twice")
 		}
-		n.mu.Lock()
-		err = n.truncateBlocks(n.size)
-		n.mu.Unlock()
-		n.Unref()
-		if err != nil {
-			return fmt.Errorf("inode %d: %w", ino, err)
+		fs.sbMu.Lock()
+		n.orphanSlot = o.slot
+		fs.orphanFile.inodes[n.ino] = n
+		n.onOrphanList.Store(true)
+		fs.sbMu.Unlock()
+		if err := fs.finishOrphan(n, &c); err != nil {
+			return err
 		}
-		truncated++
 	}
-	if err := fs.clearOrphanFile(); err != nil {
-		return err
+	fs.settleOrphanFile()
+	if c == (orphanCount{}) {
+		return nil
 	}
-	// The head in the superblock goes with the next commit.
-	h, err := fs.begin(1)
-	if err != nil {
-		return err
-	}
-	h.super()
-	h.end()
-	fs.log("orphans: %d inodes deleted, %d truncated", deleted, truncated)
+	fs.log("orphans: %d inodes deleted, %d truncated", c.deleted, c.truncated)
 	if e := fs.Sync(); e != 0 {
 		return e
 	}
 	return nil
 }
 
-// readOrphanList follows the chain from the superblock.
-func (fs *FS) readOrphanList() ([]uint32, error) {
-	var list []uint32
-	seen := make(map[uint32]bool)
-	for ino := fs.sb.LastOrphan; ino != 0; {
-		if ino > fs.inodesCount || fs.reservedInode(ino) || ino == disk.RootInode || seen[ino] {
-			return nil, fs.corruptInode(ino, "the orphan list leads to it")
-		}
-		seen[ino] = true
-		n, err := fs.inodes.get(ino)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, ino)
-		ino = n.d.Dtime
-		n.d.Dtime = 0
-		if n.d.Links != 0 {
-			n.Unref()
-			continue
-		}
-		fs.inodes.park(n)
-	}
-	return list, nil
-}
+// orphanCount says what was done.
+type orphanCount struct{ deleted, truncated int }
 
-const (
-	orphanBlockMagic = 0x0b10ca04
-	orphanTailSize   = 8 // magic and checksum, at the end of each block
-)
-
-// orphanBlocks calls f for the blocks of the orphan file; f returns whether it has changed
-// the block.
-func (fs *FS) orphanBlocks(f func(b *buffer)) error {
-	if !fs.sb.HasCompat(disk.CompatOrphanFile) || !fs.sb.HasROCompat(disk.ROCompatOrphanPresent) {
-		return nil
-	}
-	ino := fs.sb.OrphanFileInum
-	if ino == 0 || ino > fs.inodesCount {
-		return fs.corruptInode(ino, "the superblock says that it is the orphan file")
-	}
-	n := &inode{fs: fs, ino: ino}
-	if err := fs.loadInode(n); err != nil {
-		return err
-	}
-	if !isType(uint32(n.d.Mode), abi.S_IFREG) || n.size > 1<<24 {
-		return fs.corruptInode(ino, "the orphan file has mode %#o and size %d", n.d.Mode, n.size)
-	}
-	for i := range uint32(n.size >> fs.bsLog) {
-		r, err := n.mapRun(i)
-		if err != nil {
-			return err
+// processList follows the chain from the superblock. It is a list in memory as far as the
+// inode behind the one that is being done: a hostile one may have all inodes on it.
+func (fs *FS) processList(c *orphanCount) error {
+	var n *inode
+	for ino := fs.sb.LastOrphan; ino != 0 || n != nil; {
+		var next *inode
+		if ino != 0 {
+			var err error
+			next, err = fs.orphanInode(ino, "the orphan list leads to it")
+			if err == errNotUsed {
+				err = fs.corruptInode(ino, "the orphan list leads to it, but it is free")
+			} else if err == nil && next.onOrphanList.Load() {
+				err = fs.corruptInode(ino, "the orphan list leads to it twice")
+			}
+			if err != nil {
+				return err
+			}
+			ino = next.d.Dtime
+			fs.sbMu.Lock()
+			next.onOrphanList.Store(true)
+			if next.orphanPrev = n; n != nil {
+				n.orphanNext = next
+			} else {
+				fs.orphan = next
+			}
+			fs.sbMu.Unlock()
 		}
-		if r.home == 0 || r.unwritten() {
-			return fs.corruptInode(ino, "the orphan file has a hole")
+		if n != nil {
+			if err := fs.finishOrphan(n, c); err != nil {
+				return err
+			}
 		}
-		b, err := fs.buffers.read(r.home, makeRole(roleOrphanFile, ino), n.seed, checkOrphanBlock)
-		if err != nil {
-			return err
-		}
-		f(b)
-		fs.buffers.put(b)
+		n = next
 	}
 	return nil
 }
 
-func checkOrphanBlock(fs *FS, b *buffer, r role, seed uint32) error {
-	tail := b.data[fs.bs-orphanTailSize:]
-	if magic := le.Uint32(tail); magic != orphanBlockMagic {
-		return fs.corruptBlock(r.owner(), b.nr, "orphan file block has magic number %#x", magic)
+var errNotUsed = errors.New("the inode is free")
+
+// orphanInode returns an inode that is said to be an orphan, with a reference; errNotUsed if
+// it is free.
+func (fs *FS) orphanInode(ino uint32, why string) (*inode, error) {
+	if ino == 0 || ino > fs.inodesCount || fs.reservedInode(ino) || ino == disk.RootInode {
+		return nil, fs.corruptInode(ino, "%s", why)
 	}
-	if fs.hasCsum {
-		if got, want := le.Uint32(tail[4:]), orphanBlockSum(b, seed); got != want {
-			return fs.corruptBlock(r.owner(), b.nr, "orphan file block checksum is %#x, should be %#x", got, want)
-		}
+	if used, err := fs.inodeUsed(ino); err != nil {
+		return nil, err
+	} else if !used {
+		return nil, errNotUsed
 	}
-	return nil
+	return fs.inodes.get(ino)
 }
 
-// orphanBlockSum sums the entries of a block, under its number.
-func orphanBlockSum(b *buffer, seed uint32) uint32 {
-	return disk.Checksum(disk.Checksum64(seed, b.nr), b.data[:len(b.data)-orphanTailSize])
-}
-
-// readOrphanFile returns the inodes in the orphan file.
-func (fs *FS) readOrphanFile() ([]uint32, error) {
-	var list []uint32
-	seen := make(map[uint32]bool)
-	var bad error
-	err := fs.orphanBlocks(func(b *buffer) {
-		for off := 0; off < fs.bs-orphanTailSize; off += 4 {
-			ino := le.Uint32(b.data[off:])
-			if ino == 0 {
-				continue
-			}
-			if ino > fs.inodesCount || fs.reservedInode(ino) || ino == disk.RootInode || seen[ino] {
-				bad = fs.corruptInode(ino, "the orphan file has it")
-				return
-			}
-			seen[ino] = true
-			list = append(list, ino)
-		}
-	})
-	if err == nil {
-		err = bad
-	}
-	return list, err
-}
-
-// clearOrphanFile empties the orphan file, and says in the superblock that it is empty.
-func (fs *FS) clearOrphanFile() error {
-	if !fs.sb.HasROCompat(disk.ROCompatOrphanPresent) {
-		return nil
-	}
-	h, err := fs.begin(8)
+// dropSlot empties a slot whose inode is free: another driver has left it.
+func (fs *FS) dropSlot(o foundOrphan) error {
+	h, err := fs.begin(1)
 	if err != nil {
 		return err
 	}
 	defer h.end()
-	err = fs.orphanBlocks(func(b *buffer) {
-		h.access(b)
-		clear(b.data[:fs.bs-orphanTailSize])
-	})
+	fs.sbMu.Lock()
+	defer fs.sbMu.Unlock()
+	return fs.orphanFile.remove(h, o.slot, o.ino)
+}
+
+// inodeUsed tells whether the bitmap has the inode in use.
+func (fs *FS) inodeUsed(ino uint32) (bool, error) {
+	g := &fs.groups[(ino-1)/fs.inodesPerGroup]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, err := fs.inodeBitmap(g)
 	if err != nil {
-		return err
+		return false, err
 	}
-	fs.sb.FeatureROCompat &^= disk.ROCompatOrphanPresent
-	h.super()
+	return testBit(b.data, (ino-1)%fs.inodesPerGroup), nil
+}
+
+// finishOrphan deletes or truncates n, and gives its reference back.
+func (fs *FS) finishOrphan(n *inode, c *orphanCount) error {
+	if n.d.Links == 0 {
+		c.deleted++
+		n.Unref()
+		if n.onOrphanList.Load() {
+			return fmt.Errorf("inode %d cannot be deleted", n.ino)
+		}
+		return nil
+	}
+	defer n.Unref()
+	c.truncated++
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := n.truncateBlocks(n.size)
+	if err == nil {
+		var h handle
+		if h, err = fs.begin(4); err == nil {
+			err = fs.dropOrphan(h, n)
+			h.end()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", n.ino, err)
+	}
 	return nil
 }

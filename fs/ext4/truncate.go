@@ -87,6 +87,9 @@ func (n *inode) resizeLocked(size int64) error {
 	if err := n.truncateBlocks(size); err != nil {
 		return err
 	}
+	if n.d.Links == 0 {
+		return nil // it is on the list for another reason, which remains
+	}
 	h, err = n.fs.begin(4)
 	if err != nil {
 		return err

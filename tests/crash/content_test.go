@@ -28,21 +28,30 @@ type spread struct {
 
 // sizes returns the sizes that the file may have: those in exact, and multiples of the block
 // size from lo to hi.
+//
+// The size of a file that has content to be written lags behind, also when truncate or fallocate
+// set it, so that it never shows what is not there. (Linux sets it at once, and shows zeros.)
 func (a *allowed) sizes() (lo, hi int64, exact []int64) {
-	was := int64(0)
+	was, lags := int64(0), false
 	for _, c := range a.file.changes {
 		grows := c.size > was
 		was = c.size
 		switch {
 		case c.op >= a.hi:
 			return lo, hi, exact
-		case c.op < a.durable, c.op < a.k && (c.kind == changeSize || grows && c.kind != changeWrite):
+		case c.op < a.durable:
 			lo, hi, exact = c.size, c.size, []int64{c.size}
-		case c.kind == changeSize:
+		case c.kind == changeSize && c.op >= a.k:
 			return lo, hi, exact // it is not done, and so nothing that came after it
+		case c.op < a.k && (c.kind == changeSize || grows && c.kind != changeWrite) && (!lags || a.zeros):
+			lo, hi, exact = c.size, c.size, []int64{c.size}
+		case c.kind == changeSize && !grows:
+			lo, hi = min(lo, c.size), min(hi, c.size)
+			exact = append(slices.DeleteFunc(exact, func(n int64) bool { return n > c.size }), c.size)
 		default:
 			hi = max(hi, c.size)
 			exact = append(exact, c.size)
+			lags = true
 		}
 	}
 	return lo, hi, exact
@@ -121,7 +130,7 @@ func (a *allowed) versions(lo, hi int64) []uint32 {
 func (a *allowed) check(s *seenInode, all []*object) error {
 	lo, hi, exact := a.sizes()
 	if !(s.size >= lo && s.size <= hi && s.size%a.blockSize == 0 || slices.Contains(exact, s.size)) {
-		return fmt.Errorf("%v has %d bytes, want %d, or of %d to %d", a.file, s.size, exact, lo, hi)
+		return fmt.Errorf("%v has %d bytes, want %d, or of %d to %d\n%s", a.file, s.size, exact, lo, hi, a.history())
 	}
 	for _, sp := range a.spreads(s.size) {
 		if err := a.checkSpread(s, sp, all); err != nil {
@@ -137,7 +146,7 @@ func (a *allowed) checkSpread(s *seenInode, sp spread, all []*object) error {
 	at := sp.off
 	hole := func(end int64) error {
 		if at < end && !slices.Contains(sp.versions, 0) {
-			return fmt.Errorf("%v is a hole from %d to %d, want what was written there by %v", a.file, at, end, a.ops(sp.versions))
+			return fmt.Errorf("%v is a hole from %d to %d, want what was written there by %v\n%s", a.file, at, end, a.ops(sp.versions), a.history())
 		}
 		at = max(at, end)
 		return nil
@@ -156,7 +165,7 @@ func (a *allowed) checkSpread(s *seenInode, sp spread, all []*object) error {
 			n := min(sectorSize-at%sectorSize, end-at)
 			p := c.p[at-c.off:][:n]
 			if !slices.ContainsFunc(sp.versions, func(v uint32) bool { return matches(p, a.file.tag, v, at) }) {
-				return fmt.Errorf("%v has at %d %s, want what was written by %v", a.file, at, identify(p, at, all), a.ops(sp.versions))
+				return fmt.Errorf("%v has at %d %s, want what was written by %v\n%s", a.file, at, identify(p, at, all), a.ops(sp.versions), a.history())
 			}
 			at += n
 		}
@@ -178,4 +187,16 @@ func (a *allowed) ops(versions []uint32) []string {
 		out = []string{"nothing"}
 	}
 	return out
+}
+
+// history tells what has been done to the file, for a message.
+func (a *allowed) history() string {
+	s := fmt.Sprintf("(%d and later are not in the names, %d and later need not be in the content):", a.k, a.durable)
+	for _, c := range a.file.changes {
+		if c.op < a.hi {
+			what := [...]string{"write", "truncate", "zero", "fallocate", "rename over"}[c.kind]
+			s += fmt.Sprintf(" %d: %s %d-%d, size %d;", c.op, what, c.off, c.end, c.size)
+		}
+	}
+	return s
 }

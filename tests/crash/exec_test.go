@@ -35,9 +35,13 @@ func modeOf(o op) uint32 {
 	return abi.S_IFREG | 0o644
 }
 
-// xattrValue is what an operation sets an attribute to.
+// xattrValue is what an operation sets an attribute to. That of user.same... is the same each
+// time, so that files can share the block with it.
 func xattrValue(name string, nr int, n int64) []byte {
 	p := make([]byte, n)
+	if strings.HasPrefix(name, "user.same") {
+		nr = 0
+	}
 	fill(p, uint32(len(name)), uint32(nr)+1, 0)
 	return p
 }

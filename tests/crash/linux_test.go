@@ -193,8 +193,8 @@ func onHost(t testing.TB, path string, f func(dir string)) {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	defer func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v\n%s", err, out)
+		if err := unmountHost(dir); err != nil {
+			t.Error(err)
 		}
 	}()
 	f(dir)
@@ -282,7 +282,7 @@ func (w *workload) runOnHost(t *testing.T) {
 		if *onlyState != "" && s.ID != *onlyState {
 			continue
 		}
-		dumpImage(t, s.Image)
+		dumpImage(t, s.Image, *dump)
 		if err := l.check(rec, s); err != nil {
 			w.fail(t, rec, s.ID, err)
 			if failures++; failures == 3 {

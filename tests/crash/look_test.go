@@ -168,6 +168,9 @@ func useIt(fs *ext4.FS) error {
 	root := fs.Root()
 	defer root.Unref()
 	dir, e := root.Create("after the crash", &vfs.NewNode{Mode: abi.S_IFDIR | 0o755})
+	if e == abi.ENOSPC {
+		return nil // the disk was full before
+	}
 	if e != 0 {
 		return e
 	}
@@ -175,7 +178,7 @@ func useIt(fs *ext4.FS) error {
 	for i := range 5 {
 		n, e := dir.Create(fmt.Sprint("file", i), &vfs.NewNode{Mode: abi.S_IFREG | 0o644})
 		if e == abi.ENOSPC {
-			break // the disk was full before
+			break
 		}
 		if e != 0 {
 			return e
@@ -189,14 +192,10 @@ func useIt(fs *ext4.FS) error {
 			return e
 		}
 	}
-	return errnoError(fs.Sync())
-}
-
-func errnoError(e abi.Errno) error {
-	if e == 0 {
-		return nil
+	if e := fs.Sync(); e != 0 {
+		return e
 	}
-	return e
+	return nil
 }
 
 // clean has e2fsck look at an image that was unmounted. It must have nothing to say.
@@ -208,10 +207,12 @@ func (l *looker) clean(img *faultdev.Image) error {
 	return silent(out, err)
 }
 
-// silent says what e2fsck has found, if anything.
+// silent says what e2fsck has found, if anything. That the tree of extents of a file could be
+// smaller is not an error: Linux leaves such trees, too, and ours makes them small when it unmounts.
 func silent(out []byte, err error) error {
 	for line := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
 		switch {
+		case line == "", strings.Contains(line, "extent tree") && strings.HasSuffix(line, "Optimize? no"):
 		case strings.HasPrefix(line, "e2fsck "), strings.HasPrefix(line, "Pass "), strings.Contains(line, " files ("):
 		default:
 			return fmt.Errorf("e2fsck -fn after recovery is not silent (%v):\n%s", err, out)
@@ -271,8 +272,8 @@ func (l *looker) mountOnHost(img *faultdev.Image, want []string) error {
 	}
 	count.host.Add(1)
 	tree, err := observeHost(dir)
-	if out, e := exec.Command("umount", dir).CombinedOutput(); e != nil && err == nil {
-		err = fmt.Errorf("umount: %v\n%s", e, out)
+	if e := unmountHost(dir); e != nil && err == nil {
+		err = e
 	}
 	if err != nil {
 		return fmt.Errorf("the crashed image on the host: %w", err)
@@ -284,6 +285,21 @@ func (l *looker) mountOnHost(img *faultdev.Image, want []string) error {
 		return fmt.Errorf("e2fsck -fn after the host's recovery: %v\n%s", err, out)
 	}
 	return nil
+}
+
+// unmountHost ends a mount of the host. It may be busy for a moment: with a child of another
+// goroutine that has not closed our descriptors yet.
+func unmountHost(dir string) error {
+	for try := 0; ; try++ {
+		out, err := exec.Command("umount", dir).CombinedOutput()
+		switch {
+		case err == nil:
+			return nil
+		case try == 50:
+			return fmt.Errorf("umount: %v\n%s", err, out)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // noLoop tells that mount has failed for want of loop devices, as in containers.

@@ -25,8 +25,18 @@ var (
 	onlyWorkload = flag.String("workload", "", "run this workload only")
 	onlyState    = flag.String("state", "", "look at this crash state of the workload only")
 	dump         = flag.String("dump", "", "with -state: write the state's image to this file")
+	ownScript    = flag.String("script", "", "the workload of TestScript: operations as in script_test.go")
+	ownDisk      = flag.String("disk", "1k", "the disk of TestScript")
 	keepGoing    = flag.Bool("keep-going", false, "do not give up after a dozen failures")
 )
+
+// TestScript runs the workload that -script gives: to shorten a failure, or to try something.
+func TestScript(t *testing.T) {
+	if *ownScript == "" {
+		t.Skip("does what -script says")
+	}
+	(&workload{name: "script", disk: *ownDisk, threads: [][]op{parseScript(*ownScript)}, all: 8}).run(t)
+}
 
 func daySeed() uint64 {
 	y, m, d := time.Now().UTC().Date()

@@ -34,6 +34,8 @@ type workload struct {
 	// behind is how long changes stay in memory; 0 is until they are made durable. A record of
 	// such a workload differs from run to run.
 	behind time.Duration
+	// quiet says that operations are expected to fail, which is not worth a word.
+	quiet bool
 }
 
 // disks are the file systems that workloads run on: size, and options of mkfs.ext4.
@@ -49,6 +51,7 @@ var disks = map[string]struct {
 	"many":     {"64M", 1024, []string{"-b", "1024", "-J", "size=1", "-N", "8192"}},
 	"manybig":  {"64M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "8192"}},
 	"tiny":     {"4M", 1024, []string{"-b", "1024", "-J", "size=1", "-N", "128", "-m", "0"}},
+	"tinybig":  {"16M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "128", "-m", "0"}},
 	"database": {"64M", 4096, []string{"-b", "4096", "-J", "size=4", "-N", "256"}},
 }
 
@@ -133,7 +136,7 @@ func newPrepared(mkfs, disk, setup string) (p *prepared, err error) {
 	if p.empty, err = observe(fs); err != nil {
 		return nil, err
 	}
-	r := &runner{root: fs.Root(), model: newModel(p.empty), arena: arena, clock: new(atomic.Int64), events: func() int { return 0 }, sync: fs.Sync}
+	r := &runner{root: fs.Root(), model: newModel(p.empty), arena: arena, clock: new(atomic.Int64), events: func() int { return 0 }, sync: fs.Sync, handles: map[string]vfs.Node{}}
 	for _, o := range parseScript(setup) {
 		if s := r.run(o); s.errno != 0 {
 			return nil, fmt.Errorf("%v: %v", o, s.errno)
@@ -264,7 +267,7 @@ func (w *workload) execute(t testing.TB) (*record, error) {
 	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize}}
 	clock := new(atomic.Int64)
 	for i := range w.threads {
-		r := &runner{root: fs.Root(), arena: arena, clock: clock, events: dev.Recorded, sync: fs.Sync, start: disk.model}
+		r := &runner{root: fs.Root(), arena: arena, clock: clock, events: dev.Recorded, sync: fs.Sync, start: disk.model, handles: map[string]vfs.Node{}}
 		if len(w.threads) > 1 {
 			r.start = func() *model { return disk.model().sub(fmt.Sprint("t", i), i) }
 		}
@@ -322,9 +325,11 @@ func (w *workload) run(t *testing.T) {
 		w.fail(t, nil, "", err)
 		return
 	}
-	for _, line := range rec.failing {
-		// Operations that cannot be done have no effect; but somebody who writes workloads wants to know.
-		t.Logf("%s: %s", w.name, line)
+	if !w.quiet {
+		for _, line := range rec.failing {
+			// It has no effect; but who writes workloads wants to know.
+			t.Logf("%s: %s", w.name, line)
+		}
 	}
 	c := w.crashes(rec)
 	if *onlyState != "" {
@@ -332,7 +337,7 @@ func (w *workload) run(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dumpImage(t, s.Image)
+		dumpImage(t, s.Image, *dump)
 		l := newLooker(t)
 		defer l.close()
 		if err := l.check(rec, s); err != nil {
@@ -346,6 +351,7 @@ func (w *workload) run(t *testing.T) {
 	for s := range c.States() {
 		if err := l.check(rec, s); err != nil {
 			w.fail(t, rec, s.ID, err)
+			w.keep(t, rec, s.ID)
 			if failures++; failures == 3 {
 				break // the rest would be the same
 			}
@@ -360,7 +366,7 @@ func (w *workload) fail(t testing.TB, rec *record, state string, err error) {
 	text := ""
 	for i, ops := range w.threads {
 		s := scriptText(ops)
-		if len(s) > 600 {
+		if len(s) > 600 && *onlyState == "" {
 			s = s[:300] + " ... " + s[len(s)-300:]
 		}
 		if len(w.threads) > 1 {
@@ -375,12 +381,30 @@ func (w *workload) fail(t testing.TB, rec *record, state string, err error) {
 		w.name, w.disk, state, err, w.setup, text, t.Name(), *seed, w.name, state)
 }
 
-// dumpImage writes an image to the file that -dump names.
-func dumpImage(t testing.TB, m *faultdev.Image) {
-	if *dump == "" {
+// keep leaves the image of a failed state behind if the workload's record is another one each time,
+// so that the state cannot be made again.
+func (w *workload) keep(t testing.TB, rec *record, id string) {
+	if len(w.threads) == 1 && w.behind == 0 {
 		return
 	}
-	f, err := os.Create(*dump)
+	s, err := w.crashes(rec).State(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.CreateTemp("", "pinhole-crash-*.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	dumpImage(t, s.Image, f.Name())
+}
+
+// dumpImage writes an image to a file, unless its path is empty.
+func dumpImage(t testing.TB, m *faultdev.Image, path string) {
+	if path == "" {
+		return
+	}
+	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +418,7 @@ func dumpImage(t testing.TB, m *faultdev.Image) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the image is in %s", *dump)
+	t.Logf("the image is in %s", path)
 }
 
 // runAll runs workloads, as many at a time as there are processors.
