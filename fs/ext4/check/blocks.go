@@ -11,19 +11,18 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 		return err
 	}
 	dir := n.Mode&modeType == modeDir
+	nodes := 0 // of the resize inode
 	last, lastInit := int64(-1), int64(-1)
 	m := fileMap{c: c, ino: ino, inode: n, dir: dir, seed: c.inodeSeed(ino, n.Generation)}
 	m.node = func(b uint64) (bool, error) {
-		if ino != disk.ResizeInode {
-			blocks++
-			return !c.claim(b, 1), nil
-		}
-		// Of the resize inode only the first indirect block is its own.
 		blocks++
-		if b == uint64(le.Uint32(n.Block[4*(disk.DirectBlocks+1):])) {
-			return !c.claim(b, 1), nil
+		if ino == disk.ResizeInode && b != uint64(le.Uint32(n.Block[4*(disk.DirectBlocks+1):])) {
+			// But for the first indirect block, its blocks are the groups', and there are not more than those.
+			nodes++
+			return nodes <= int(c.sb.ReservedGDT), nil
 		}
-		return true, nil
+		again, err := c.claim(b, 1)
+		return !again, err
 	}
 	m.data = func(l, k, b uint64, unwritten bool) error {
 		blocks += k
@@ -34,11 +33,11 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 		if ino == disk.ResizeInode {
 			return nil
 		}
-		again := c.claim(b, k)
+		again, err := c.claim(b, k)
 		if dir {
 			c.addRun(l, k, b, again)
 		}
-		return nil
+		return err
 	}
 	if hasMap(n) || ino < c.sb.FirstIno && n.Flags&disk.InodeExtents == 0 && n.Mode != 0 {
 		if err := m.walk(); err != nil {

@@ -153,9 +153,11 @@ type checker struct {
 	meta   blockSet // those of the file system's own metadata
 	shared blockSet // those claimed more than once
 	table  inodeTable
-	dirs   []dirInfo
-	runs   []dirRun
-	xattrs xattrRefs
+	// overlaps counts claims of blocks that were claimed before.
+	overlaps int
+	dirs     []dirInfo
+	runs     []dirRun
+	xattrs   xattrRefs
 
 	block []byte
 	dir   dirScan

@@ -25,7 +25,7 @@ func (c *checker) connect() error {
 		c.dirs[i].flags |= dirDone
 		c.dirs[i].parent = disk.RootInode
 	}
-	var path []int
+	walks := make([]uint32, len(c.dirs)) // 1 + the directory from which each was first come to
 	for i := range c.dirs {
 		if i%4096 == 0 {
 			if err := c.tick(int64(i), int64(len(c.dirs))); err != nil {
@@ -38,33 +38,33 @@ func (c *checker) connect() error {
 				return err
 			}
 		}
-		// Up to one that is known.
-		path = path[:0]
-		for j := i; c.dirs[j].flags&dirDone == 0; {
-			up := &c.dirs[j]
-			up.flags |= dirDone // a loop comes back here
-			path = append(path, j)
-			orphan := c.table.kind(up.ino)&kindOrphan != 0
-			if up.parent == 0 {
-				if !orphan {
-					if err := c.add(inInode(DirLost, up.ino), "the directory has no name (its \"..\" is inode %d)", up.dotdot); err != nil {
-						return err
-					}
-				}
-				break
-			}
-			k, ok := c.findDir(up.parent)
-			if !ok {
-				break
-			}
-			if slices.Contains(path, k) {
-				if err := c.add(inInode(DirLost, c.dirs[k].ino), "the directory is in itself, %d levels down", len(path)-slices.Index(path, k)); err != nil {
-					return err
-				}
-				break
-			}
-			j = k
+		if err := c.climb(i, walks); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// climb goes up from directory i to the root, or to one from which that was done.
+func (c *checker) climb(i int, walks []uint32) error {
+	for j := i; c.dirs[j].flags&dirDone == 0; {
+		d := &c.dirs[j]
+		d.flags |= dirDone
+		walks[j] = uint32(i) + 1
+		if d.parent == 0 {
+			if c.table.kind(d.ino)&kindOrphan != 0 {
+				return nil
+			}
+			return c.add(inInode(DirLost, d.ino), "the directory has no name (its \"..\" is inode %d)", d.dotdot)
+		}
+		k, ok := c.findDir(d.parent)
+		if !ok {
+			return nil
+		}
+		if walks[k] == uint32(i)+1 {
+			return c.add(inInode(DirLost, c.dirs[k].ino), "the directory is in itself, some levels down")
+		}
+		j = k
 	}
 	return nil
 }

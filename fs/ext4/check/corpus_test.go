@@ -172,7 +172,7 @@ func (f finding) names(ino uint32) bool {
 // finds. The short form takes a sample.
 func TestCorpus(t *testing.T) {
 	findTool(t, "e2fsck")
-	per := 90
+	per := 60
 	if os.Getenv("PINHOLE_LONG") != "" {
 		per = 3000
 	}

@@ -18,12 +18,12 @@
 // # Memory
 //
 // One bit for each block of the device in use (in pieces of 32,768 blocks; pieces without a block
-// in use cost nothing), 5 bytes for each inode of a piece of 1,024 with one in use, 32 bytes for
-// each directory, 16 for each further run of blocks of a directory, and 64 for each block group.
-// While a directory is looked at: 8 bytes for each of its names, up to 128 MiB, and 12 for each
-// block if it has a hash tree. So a file system of 1 TiB in 4 KiB blocks with 10,000,000 files in
-// 1,000,000 directories takes 32 + 50 + 32 MB. A hostile image cannot make it more: whatever takes
-// memory takes at least as much room on the device.
+// in use cost nothing), 5 bytes for each inode of a piece of 1,024 with one in use, 24 bytes for
+// each directory (and 4 more in pass 3), 16 for each run of blocks of a directory, and 88 for each
+// block group. While a directory is looked at: 8 bytes for each of its names, up to 128 MiB, and 12
+// for each block if it has a hash tree. So a full file system of 1 TiB in 4 KiB blocks with
+// 10,000,000 files in 1,000,000 directories takes 32 + 50 + 44 MB. A hostile image cannot make it
+// more: whatever takes memory takes at least as much room on the device.
 //
 // # Time
 //

@@ -13,6 +13,9 @@ type index struct {
 	blocks []blockRole
 }
 
+// maxIndexed is how many blocks a directory with a hash tree may have: 64 GiB of 4 KiB.
+const maxIndexed = 1 << 24
+
 // blockRole is what the tree says of a block.
 type blockRole struct {
 	low, high uint32 // hashes that names in it may have
@@ -86,7 +89,18 @@ func (c *checker) htree() error {
 	}
 	d.index.root = true
 	last := d.runs[len(d.runs)-1]
-	d.index.blocks = slices.Grow(d.index.blocks, int(last.logical+last.len()))[:last.logical+last.len()]
+	have := uint64(0)
+	for _, r := range d.runs {
+		have += uint64(r.len())
+	}
+	end := uint64(last.logical) + uint64(last.len())
+	if end > have {
+		return nil // with holes, which are told below
+	}
+	if end > maxIndexed {
+		return c.add(prob, "the directory has %d blocks: too many for this check", end)
+	}
+	d.index.blocks = slices.Grow(d.index.blocks, int(end))[:end]
 	clear(d.index.blocks)
 	d.index.blocks[0] = blockRole{high: ^uint32(0), seen: true}
 	off := disk.HtreeInfoOffset + int(info.InfoLen)

@@ -341,11 +341,17 @@ func (c *checker) badBlocks(raw []byte, n *disk.Inode) error {
 	return m.walk()
 }
 
-// claim takes blocks for an inode, and tells whether some were taken before.
-func (c *checker) claim(b, n uint64) (again bool) {
+// claim takes blocks for an inode, and tells whether some were taken before. It gives up if that
+// happens too often: marking them takes time, and each is a problem in pass 1b.
+func (c *checker) claim(b, n uint64) (again bool, err error) {
 	c.used.add(b-c.first, n, func(i, k uint64) {
 		again = true
 		c.shared.add(i, k, func(uint64, uint64) {})
 	})
-	return again
+	if again {
+		if c.overlaps++; c.overlaps > maxProblems {
+			err = c.add(at(TooMany).as(Fatal), "gave up: blocks are claimed more than once %d times", maxProblems)
+		}
+	}
+	return again, err
 }

@@ -75,8 +75,8 @@ func (c *checker) xattrBlock(ino uint32, n *disk.Inode) (uint64, error) {
 		return 1, nil
 	}
 	c.xattrs.seen.add(b-c.first, 1, func(uint64, uint64) {})
-	if c.claim(b, 1) {
-		return 1, nil // someone else's: told in pass 1b
+	if again, err := c.claim(b, 1); again || err != nil {
+		return 1, err // someone else's: told in pass 1b
 	}
 	p := c.block
 	if err := c.read(p, b); err != nil {
