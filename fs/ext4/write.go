@@ -150,7 +150,9 @@ func (w *writer) step() error {
 	w.off += int64(got)
 	w.done += got
 	w.left -= got
-	n.size = max(n.size, w.off)
+	if got > 0 { // otherwise off may lie beyond the end
+		n.size = max(n.size, w.off)
+	}
 	if c.present == 0 {
 		n.pages.remove(c)
 	} else if !c.used.Load() {

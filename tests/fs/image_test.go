@@ -19,6 +19,7 @@ import (
 
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4"
+	"pinhole/fs/ext4/check"
 	"pinhole/fs/ext4/mkfs"
 	"pinhole/fs/vfs"
 	"pinhole/fs/vfs/vfstest"
@@ -204,7 +205,16 @@ func (k kind) subject(t testing.TB, c *clock) func() (vfstest.Instance, error) {
 			}
 			return ext4.Mount(faultdev.Mapped{Device: dev}, o)
 		}
-		check := func() error { return fsck(t, dev.Content()) }
+		check := func() error {
+			r, err := check.Run(dev, check.Options{})
+			if err != nil {
+				return fmt.Errorf("check: %w", err)
+			}
+			if err := r.Err(); err != nil {
+				return fmt.Errorf("check: %w", err)
+			}
+			return fsck(t, dev.Content())
+		}
 		fs, err := mount()
 		if err != nil {
 			return nil, err
