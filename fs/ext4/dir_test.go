@@ -61,7 +61,7 @@ func TestLargeDirectory(t *testing.T) {
 			if e := fs.Sync(); e != 0 {
 				t.Fatal(e)
 			}
-			fsck(t, dev.Content())
+			fsck(t, dev.Image())
 			b, err := d.(*inode).htreeNode(0, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -99,7 +99,7 @@ func TestLargeDirectory(t *testing.T) {
 			if e := fs.Unmount(); e != 0 {
 				t.Fatal(e)
 			}
-			fsck(t, dev.Content())
+			fsck(t, dev.Image())
 		})
 	}
 }
@@ -128,7 +128,7 @@ func TestFullDirectory(t *testing.T) {
 	if e := fs.Unmount(); e != 0 {
 		t.Fatal(e)
 	}
-	fsck(t, dev.Content())
+	fsck(t, dev.Image())
 }
 
 // TestReadDirWhileChanging reads a directory a few names at a time while others come and
@@ -186,7 +186,7 @@ func TestReadDirWhileChanging(t *testing.T) {
 		if e := fs.Unmount(); e != 0 {
 			t.Fatal(e)
 		}
-		fsck(t, dev.Content())
+		fsck(t, dev.Image())
 	}
 }
 
@@ -215,7 +215,7 @@ func TestManySubdirectories(t *testing.T) {
 	if e := fs.Unmount(); e != 0 {
 		t.Fatal(e)
 	}
-	fsck(t, dev.Content())
+	fsck(t, dev.Image())
 }
 
 // TestHashCollisions reads a directory name by name that has names with the same hash.
@@ -255,5 +255,5 @@ func TestHashCollisions(t *testing.T) {
 	if e := fs.Unmount(); e != 0 {
 		t.Fatal(e)
 	}
-	fsck(t, dev.Content())
+	fsck(t, dev.Image())
 }

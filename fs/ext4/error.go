@@ -40,18 +40,6 @@ func (e *FeatureError) Error() string {
 	return "ext4 features not supported: " + e.Names + " (make the image without them: mkfs.ext4 -O ^FEATURE)"
 }
 
-// corrupt reports e, makes the file system read-only, and returns e. With a journal, what is
-// not committed yet never will be: the change that came upon e may be half made.
-func (fs *FS) corrupt(e *CorruptError) error {
-	if fs.damaged.CompareAndSwap(false, true) && !fs.readOnly.Swap(true) {
-		fs.log("%v; file system is now read-only", e)
-	} else if fs.corruptions.Add(1) < 20 {
-		fs.log("%v", e)
-	}
-	fs.abort(e)
-	return e
-}
-
 func (fs *FS) corruptInode(ino uint32, format string, args ...any) error {
 	return fs.corrupt(&CorruptError{What: fmt.Sprintf(format, args...), Ino: ino, Group: -1})
 }

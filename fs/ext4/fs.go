@@ -97,11 +97,12 @@ type FS struct {
 	xattrHashes xattrHashes
 	nsMu        sync.Mutex // see the package's lock order
 
-	readOnly    atomic.Bool
-	damaged     atomic.Bool // corruption was found
-	corruptions atomic.Int64
-	unmounted   atomic.Bool
-	cookieSeed  maphash.Seed // of directory cookies; differs from mount to mount
+	readOnly   atomic.Bool
+	mounted    atomic.Bool
+	damaged    atomic.Bool // corruption was found
+	damage     damageLog
+	unmounted  atomic.Bool
+	cookieSeed maphash.Seed // of directory cookies; differs from mount to mount
 }
 
 var _ vfs.FileSystem = (*FS)(nil)
@@ -131,7 +132,8 @@ func Mount(dev blockdev.Device, opts Options) (*FS, error) {
 	fs.pages.init(fs)
 	fs.mapped, _ = dev.(blockdev.Mapped)
 	fs.running = newTransaction(1)
-	if err := fs.loadGroups(); err != nil {
+	// What a crash has left half written is mended by the journal.
+	if err := fs.loadGroups(!fs.sb.HasIncompat(disk.IncompatRecover)); err != nil {
 		return nil, err
 	}
 	if err := fs.replayJournal(); err != nil {
@@ -146,6 +148,8 @@ func Mount(dev blockdev.Device, opts Options) (*FS, error) {
 	if err := fs.startJournal(); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	fs.damage.base = fs.sb.ErrorCount
+	fs.mounted.Store(true)
 	fs.flusher.init(fs)
 	if !fs.readOnly.Load() {
 		fs.noteMount()

@@ -38,8 +38,9 @@ type flexGroup struct {
 // flexOf returns the flex group of group nr.
 func (fs *FS) flexOf(nr uint32) *flexGroup { return &fs.flex[nr>>fs.flexLog] }
 
-// loadGroups reads the descriptor table, checks it, and builds the zones.
-func (fs *FS) loadGroups() error {
+// loadGroups reads the descriptor table, checks it, and builds the zones. Without strict it only
+// reads, as much as finding the journal takes.
+func (fs *FS) loadGroups(strict bool) error {
 	fs.groups = make([]group, fs.groupCount)
 	fs.flex = make([]flexGroup, (fs.groupCount-1)>>fs.flexLog+1)
 	fs.space.init(fs.groupCount)
@@ -66,6 +67,9 @@ func (fs *FS) loadGroups() error {
 		g.nr = nr
 		raw := block[int(nr%fs.descPerBlock)*fs.descSize:][:fs.descSize]
 		g.desc.Decode(raw)
+		if !strict {
+			continue
+		}
 		if err := fs.checkGroup(g, raw); err != nil {
 			return err
 		}

@@ -75,17 +75,17 @@ func (fs *FS) replayJournal() error {
 		fs.mapped, _ = s.Device.(blockdev.Mapped)
 	}
 	// What was read before may have changed.
-	state := sb.State
+	before := *sb
 	fs.buffers.init(fs)
 	fs.inodes.init(fs)
 	if err := fs.loadSuperblock(); err != nil {
 		return fmt.Errorf("after journal replay: %w", err)
 	}
-	if err := fs.loadGroups(); err != nil {
+	if err := fs.loadGroups(true); err != nil {
 		return fmt.Errorf("after journal replay: %w", err)
 	}
 	// An error may have been noted after the last commit, in either superblock.
-	sb.State |= state & disk.StateError
+	keepErrors(sb, &before)
 	if stats.Errno != 0 {
 		sb.State |= disk.StateError
 		fs.log("the journal's last user met error %d", -int32(stats.Errno))
@@ -271,13 +271,6 @@ func (fs *FS) closeJournal() error {
 	return blockdev.Commit(fs.dev, nil, blockdev.Vec{Off: disk.SuperblockOffset, Data: p[:]})
 }
 
-// Error numbers of the superblock's last_error_errcode.
-const (
-	superErrEIO     = 2
-	superErrCorrupt = 5
-	superErrNoSpace = 6
-)
-
 // abort ends all changing because of cause: what is not committed never will be, so that the
 // device keeps the last consistent state. Cause is noted in both superblocks if they can be
 // written. It may be called with any locks but the journal's.
@@ -289,16 +282,16 @@ func (fs *FS) abort(cause error) {
 	if first {
 		fs.log("journal aborted, file system is now read-only: %v", cause)
 	}
-	no, code := uint32(abi.EIO), uint8(superErrEIO)
-	switch errno(cause) {
-	case abi.EUCLEAN:
-		no, code = uint32(abi.EUCLEAN), superErrCorrupt
-	case abi.ENOSPC:
-		no, code = uint32(abi.ENOSPC), superErrNoSpace
+	no := uint32(abi.EIO)
+	if e := errno(cause); e == abi.EUCLEAN || e == abi.ENOSPC {
+		no = uint32(e)
 	}
 	err := fs.journal.Abort(no)
-	if e := fs.noteError(cause, code); err == nil {
-		err = e
+	var c *CorruptError
+	if !errors.As(cause, &c) { // else who found it has noted it
+		if e := fs.noteError(cause); err == nil {
+			err = e
+		}
 	}
 	if err != nil {
 		fs.log("the error could not be noted on the device: %v", err)
@@ -311,41 +304,6 @@ func (fs *FS) aborted() error {
 		return fmt.Errorf("the journal was aborted: %w", *cause)
 	}
 	return nil
-}
-
-// noteError sets the error fields in the superblock at home, and nothing else.
-func (fs *FS) noteError(cause error, code uint8) error {
-	fs.abortMu.Lock()
-	defer fs.abortMu.Unlock()
-	dev := fs.device() // the other one may take nothing any more
-	var p [disk.SuperblockSize]byte
-	if err := dev.ReadAt(p[:], disk.SuperblockOffset); err != nil {
-		return err
-	}
-	var sb disk.Superblock
-	if err := sb.Decode(p[:]); err != nil {
-		return err
-	}
-	sb.State |= disk.StateError
-	sb.ErrorCount++
-	now := uint64(fs.now().Sec)
-	var c *CorruptError
-	errors.As(cause, &c)
-	if sb.ErrorCount == 1 {
-		sb.FirstErrorTime, sb.FirstErrorCode = now, code
-		if c != nil {
-			sb.FirstErrorIno, sb.FirstErrorBlock = c.Ino, c.Block
-		}
-	}
-	sb.LastErrorTime, sb.LastErrorCode = now, code
-	if c != nil {
-		sb.LastErrorIno, sb.LastErrorBlock = c.Ino, c.Block
-	}
-	sb.Encode(p[:])
-	if err := dev.WriteV([]blockdev.Vec{{Off: disk.SuperblockOffset, Data: p[:]}}); err != nil {
-		return err
-	}
-	return dev.Flush()
 }
 
 // journalRuns returns where the journal is.

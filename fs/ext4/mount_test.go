@@ -209,7 +209,17 @@ func TestCorruptionIsReported(t *testing.T) {
 			if e := tt.use(fs, root); e != abi.EUCLEAN {
 				t.Errorf("using it: %v, want EUCLEAN", e)
 			}
-			if !fs.ReadOnly() || said == 0 {
+			if e := tt.use(fs, root); e != abi.EUCLEAN && e != abi.EROFS {
+				t.Errorf("using it again: %v", e)
+			}
+			var sb disk.Superblock
+			sb.Decode(img[1024:])
+			where := fmt.Sprint(sb.FirstErrorIno != 0 || sb.FirstErrorBlock != 0 || strings.Contains(tt.name, "bitmap"), sb.FirstErrorLine != 0, sb.FirstErrorCode)
+			if sb.ErrorCount == 0 || sb.State&disk.StateError == 0 || where != "true true 5" || sb.FirstErrorFunc[0] == 0 || sb.FirstErrorFunc != sb.LastErrorFunc {
+				t.Errorf("superblock says %d errors, state %#x, first at %s, found by %s", sb.ErrorCount, sb.State, where, sb.FirstErrorFunc)
+			}
+			t.Logf("inode %d, block %d, by %s", sb.FirstErrorIno, sb.FirstErrorBlock, cString(sb.FirstErrorFunc[:]))
+			if !fs.ReadOnly() || said == 0 || said > 4 {
 				t.Errorf("read-only %v, %d lines logged", fs.ReadOnly(), said)
 			}
 			n, e := root.Lookup("other")

@@ -229,6 +229,11 @@ func (fs *FS) noteMount() {
 		fs.log("the image is marked as having errors: e2fsck is advised")
 	}
 	fs.cleanState = fs.sb.State
+	// Linux sets these when they are first needed; mke2fs always does.
+	fs.sb.FeatureCompat |= disk.CompatExtAttr
+	if fs.sb.RevLevel >= disk.RevDynamic {
+		fs.sb.FeatureROCompat |= disk.ROCompatLargeFile
+	}
 	fs.sb.MntCount++
 	fs.sb.Mtime = uint64(fs.now().Sec)
 }
@@ -245,7 +250,9 @@ func (fs *FS) encodeSuperblock(p []byte, state uint16) {
 		sb.LastOrphan = fs.orphan.ino
 	}
 	sb.State = state
-	sb.Encode(p)
+	out := *sb
+	fs.damage.addTo(&out)
+	out.Encode(p)
 }
 
 // writeSuperblockNow writes the superblock past the cache and flushes the device. Used

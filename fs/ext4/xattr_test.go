@@ -82,7 +82,7 @@ func TestSharedXattrs(t *testing.T) {
 			if e := fs.Sync(); e != 0 {
 				t.Fatal(e)
 			}
-			fsck(t, dev.Content())
+			fsck(t, dev.Image())
 			// Blocks that a mount finds are shared, too.
 			fs.xattrHashes = xattrHashes{}
 			if _, e := nodes[5].(vfs.XattrNode).Getxattr("user.two"); e != 0 {
@@ -104,7 +104,7 @@ func TestSharedXattrs(t *testing.T) {
 			if e := fs.Sync(); e != 0 {
 				t.Fatal(e)
 			}
-			fsck(t, dev.Content())
+			fsck(t, dev.Image())
 			for _, name := range names(t, root, 100) {
 				if name != "." && name != ".." && name != "lost+found" {
 					root.Unlink(name)
