@@ -132,7 +132,7 @@ func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
 // delayedFrom returns how many of the blocks of a hole from from on have a reservation, or if the first
 // has none, how many have none.
 func (n *inode) delayedFrom(from, to int64) (delayed, free int64) {
-	if n.space.delayed == 0 {
+	if n.space.delayed+n.space.claimed == 0 {
 		return 0, to - from
 	}
 	log := pageShift - n.fs.bsLog
@@ -149,7 +149,7 @@ func (n *inode) delayedFrom(from, to int64) (delayed, free int64) {
 			at += k - 1
 			continue
 		}
-		is := c.slots[i].delayed&c.blockMask(i, at, at+1) != 0
+		is := (c.slots[i].delayed|c.slots[i].claimed)&c.blockMask(i, at, at+1) != 0
 		switch {
 		case is && free > 0 || !is && delayed > 0:
 			return delayed, free
@@ -194,7 +194,7 @@ func (n *inode) punch(off, count int64) error {
 	if err != nil || from >= to {
 		return err
 	}
-	n.revoke(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog)
+	n.takeAway(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog, vfs.RevokeFreed)
 	n.dropBlocks(from, to)
 	if err := n.settleSize(); err != nil {
 		return err
@@ -253,6 +253,6 @@ func (n *inode) newer(off, end int64) (bool, int64) {
 	}
 	mask := c.blockMask(i, block, block+1)
 	s := &c.slots[i]
-	is := s.dirty&mask != 0 || s.delayed&mask != 0 || c.writing>>i&1 != 0
+	is := (s.dirty|s.delayed|s.claimed)&mask != 0 || c.writing>>i&1 != 0
 	return is, min((block+1)<<n.fs.bsLog, end)
 }

@@ -30,7 +30,7 @@ func (n *inode) Attr(a *vfs.Attr) abi.Errno {
 	if d.Flags&disk.InodeHugeFile != 0 {
 		a.Blocks = int64(d.Blocks) << (n.fs.bsLog - 9)
 	}
-	a.Blocks += n.space.delayed << (n.fs.bsLog - 9)
+	a.Blocks += (n.space.delayed + n.space.claimed) << (n.fs.bsLog - 9)
 	if n.wroteDue {
 		t := disk.ClampTime(n.wrote, n.extraTime())
 		a.Mtime, a.Ctime = timespec(t), timespec(later(t, d.Ctime))

@@ -32,7 +32,12 @@ func (n *inode) claim(block, k uint32, goal uint64) (uint64, uint32, error) {
 		}
 	}
 	n.space.claimed += int64(got)
+	n.space.delayed -= int64(got)
 	fs.releaseSpace(int64(got))
+	n.eachSlot(int64(block), int64(block)+int64(got), func(s *pageSlot, mask uint8) {
+		s.delayed &^= mask
+		s.claimed |= mask
+	})
 	return start, got, nil
 }
 
@@ -47,11 +52,29 @@ func (n *inode) grows(block uint32) bool {
 
 // unclaim gives claimed blocks back, after their content could not be written; it goes on being
 // delayed.
-func (n *inode) unclaim(start uint64, k uint32) {
+func (n *inode) unclaim(r run) {
 	fs := n.fs
-	fs.reserved.Add(int64(k))
-	n.space.claimed -= int64(k)
-	fs.dropClaim(start, k)
+	fs.reserved.Add(int64(r.n))
+	n.space.claimed -= int64(r.n)
+	n.space.delayed += int64(r.n)
+	n.eachSlot(int64(r.block), int64(r.end()), func(s *pageSlot, mask uint8) {
+		s.claimed &^= mask
+		s.delayed |= mask
+	})
+	fs.dropClaim(r.home, r.n)
+}
+
+// eachSlot calls f for the slots of the pages in memory that have some of the file's blocks [from, to),
+// with a mask of those.
+func (n *inode) eachSlot(from, to int64, f func(s *pageSlot, mask uint8)) {
+	log := chunkShift + pageShift - n.fs.bsLog
+	for from < to {
+		end := min((from>>log+1)<<log, to)
+		if c := n.pages.chunk(from >> log); c != nil {
+			c.eachPage(from, end, f)
+		}
+		from = end
+	}
 }
 
 // takeClaimed marks k claimed blocks from start on as used, in h.

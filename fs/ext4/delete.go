@@ -1,6 +1,9 @@
 package ext4
 
-import "pinhole/fs/ext4/disk"
+import (
+	"pinhole/fs/ext4/disk"
+	"pinhole/fs/vfs"
+)
 
 // deleteInode frees an inode without names and references: its content, its attributes and
 // its number. Nobody else can reach it (freeing is set).
@@ -20,7 +23,7 @@ func (fs *FS) deleteLocked(n *inode) error {
 	fs.windows.close(fs, n)
 	isDir := n.isDir()
 	if n.mapsBlocks() {
-		n.revoke(0, n.size)
+		n.takeAway(0, n.size, vfs.RevokeFreed)
 		if err := n.cutBlocks(0, maxFileBlocks); err != nil {
 			return err
 		}

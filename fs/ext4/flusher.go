@@ -137,9 +137,9 @@ func (f *flusher) round(commit bool) {
 	f.dirty.Store(false)
 	var err error
 	if commit {
-		err = f.fs.writeAll(false)
+		err = f.fs.writeAll(false, false)
 	} else {
-		err = f.fs.writeContent()
+		err = f.fs.writeContent(false)
 		f.fs.pages.trim()
 	}
 	f.mu.Lock()
@@ -162,9 +162,9 @@ func (f *flusher) stop() {
 }
 
 // writeAll writes all content that has changed home, and commits. force says that trees are
-// to be compacted although their files may still be changing.
-func (fs *FS) writeAll(force bool) error {
-	first := fs.writeContent()
+// to be compacted although their files may still be changing; asked is as writeContent's.
+func (fs *FS) writeAll(force, asked bool) error {
+	first := fs.writeContent(asked)
 	if first == nil {
 		fs.compactTrees(force)
 	}
@@ -182,7 +182,7 @@ func (fs *FS) sync(force bool) error {
 	if fs.opts.ReadOnly {
 		return nil
 	}
-	err := fs.writeAll(force)
+	err := fs.writeAll(force, true)
 	if e := fs.dev.Flush(); e != nil && err == nil {
 		err = e
 	}

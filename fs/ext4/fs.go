@@ -18,7 +18,8 @@ type Options struct {
 	// ReadOnly refuses every change and writes nothing to the device, not even the
 	// replay of a journal, which is then kept in memory.
 	ReadOnly bool
-	// Arena has the frames of the cache; nil for one of CacheBytes on the heap.
+	// Arena has the frames of the cache; nil for one of CacheBytes on the heap. For MapFrames it has to
+	// begin where the guest RAM begins.
 	Arena *blockdev.Arena
 	// CacheBytes limits file content and metadata in the cache; 0 for the default.
 	CacheBytes int

@@ -38,7 +38,8 @@ type inode struct {
 	wroteDue   bool        // d's times are to follow
 	loose      atomic.Bool // the extent tree may have nodes that are far from full
 	hasWindow  atomic.Bool // blocks are kept for its growth
-	isMapped   atomic.Bool // MapExtents has told where content is
+	isMapped   atomic.Bool // somebody was told where content is on the device
+	isShown    bool        // a shared mapping may show pages from the device
 
 	tx     atomic.Pointer[transaction] // that will write it
 	table  *buffer                     // its block of the inode table, while in a transaction
@@ -69,6 +70,7 @@ var (
 	_ vfs.FlagNode   = (*inode)(nil)
 
 	_ vfs.ErrorSampler = (*inode)(nil)
+	_ vfs.FrameMapper  = (*inode)(nil)
 )
 
 func isType(mode, typ uint32) bool { return mode&abi.S_IFMT == typ }

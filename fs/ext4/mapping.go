@@ -50,11 +50,8 @@ func (n *inode) MapExtents(off, count int64) ([]vfs.Extent, abi.Errno) {
 		off += e.Len
 		count -= e.Len
 	}
-	changed, _ := n.fs.dev.(interface {
-		Pristine(off, n int64) bool // see blockdev.EphemeralDevice
-	})
 	for _, e := range list {
-		if changed != nil && e.Home >= 0 && !changed.Pristine(e.Home, e.Len) {
+		if e.Home >= 0 && !n.fs.pristine(e.Home, e.Len) {
 			return nil, abi.EOPNOTSUPP
 		}
 		if e.Off%pageSize != 0 || e.Len%pageSize != 0 || e.Home > 0 && e.Home%pageSize != 0 {

@@ -3,6 +3,7 @@ package ext4
 import (
 	"math/bits"
 	"sync/atomic"
+	"time"
 
 	"pinhole/blockdev"
 )
@@ -20,7 +21,8 @@ const (
 type pageSlot struct {
 	frame   uint32 // its number in the arena
 	dirty   uint8  // blocks that are newer than the device, lowest first
-	delayed uint8  // blocks that have no place on the device yet, but a reserved one: see reserve.go
+	delayed uint8  // blocks that have no place on the device, but a reservation: see reserve.go
+	claimed uint8  // blocks whose place is not in the extent tree yet: see claim.go
 }
 
 // pageChunk has 64 pages of a file that lie together, 256 KiB. A bit of its masks stands for a
@@ -34,12 +36,18 @@ type pageChunk struct {
 	dirty   uint64 // some of its blocks are newer than the device
 	writing uint64 // its frame is being written: it must not change, unless it is pinned, nor be freed
 	pinned  uint64 // mappings show the frame: it stays what it is
+	stored  uint64 // of these, those that mappings may store to: see mapframes.go
+	known   uint64 // of these, those whose sum is that of what was last read or written
 
 	slots  []pageSlot // as many as were needed so far
+	sums   []uint64   // of all pages, once one is mapped to be stored to
 	listed bool       // in the inode's list of chunks with dirty pages
 
-	used       atomic.Bool // lately
-	prev, next *pageChunk  // in the cache's ring, under its lock
+	used atomic.Bool // lately
+
+	// Guarded by the cache's lock.
+	prev, next       *pageChunk // in the ring of chunks with clean pages
+	pinPrev, pinNext *pageChunk // in the ring of chunks with pinned pages
 }
 
 // clean returns the pages whose frames can be taken.
@@ -93,9 +101,11 @@ type pageTable struct {
 	chunks int
 	todo   []*pageChunk // with dirty pages, in order of becoming dirty
 
-	count  atomic.Int32 // pages
-	ndirty atomic.Int32 // of these, dirty ones
-	queued atomic.Bool  // in the cache's list of dirty inodes; changed under its lock
+	npinned, nstored int          // pages that are
+	nextNotice       time.Time    // when to look for stores without being asked
+	count            atomic.Int32 // pages
+	ndirty           atomic.Int32 // of these, dirty ones
+	queued           atomic.Bool  // in the cache's list of dirty inodes; changed under its lock
 }
 
 // dirty tells whether content waits to be written. It takes no lock.

@@ -9,14 +9,15 @@ import (
 // pageCache counts the pages of all files. Chunks that have had clean pages are in a ring in order
 // of age: who needs a frame takes those of the oldest one that was not used lately.
 type pageCache struct {
-	fs     *FS
-	limit  int // frames in all
-	keep   int // frames of clean pages that trim leaves
-	frames atomic.Int32
-	ndirty atomic.Int32
+	fs      *FS
+	limit   int // frames in all
+	keep    int // frames of clean pages that trim leaves
+	frames  atomic.Int32
+	ndirty  atomic.Int32
+	npinned atomic.Int32
 
 	mu      sync.Mutex
-	ring    pageChunk // oldest next
+	ring    pageChunk // oldest next; the one of pinned pages, too
 	waiting []*inode  // with dirty pages, in order
 }
 
@@ -25,6 +26,7 @@ func (c *pageCache) init(fs *FS) {
 	c.limit = fs.frames.limit
 	c.keep = c.limit
 	c.ring.prev, c.ring.next = &c.ring, &c.ring
+	c.ring.pinPrev, c.ring.pinNext = &c.ring, &c.ring
 }
 
 // take takes up to want frames that lie in a row, from clean pages if there are no others. It
@@ -38,7 +40,7 @@ func (c *pageCache) take(want int, self *inode, spare *pageChunk) (first uint32,
 				return first, n
 			}
 		}
-		if !c.steal(self, spare) {
+		if !c.steal(self, spare) && !c.reclaim(self, spare, max(want, c.limit/16)) {
 			return 0, 0
 		}
 	}
@@ -164,7 +166,7 @@ func (c *pageCache) undirty(ch *pageChunk, mask uint64) {
 func (c *pageCache) discard(ch *pageChunk, mask uint64) {
 	c.undirty(ch, mask)
 	ch.n.undelay(ch, mask)
-	ch.pinned &^= mask
+	c.unpin(ch, mask)
 	c.giveMask(ch, mask)
 	if ch.present != 0 {
 		return

@@ -3,6 +3,8 @@ package ext4
 import (
 	"bytes"
 	"math/bits"
+
+	"pinhole/fs/vfs"
 )
 
 // load fills a frame, from byte in on, with page index of the file as the device has it. What is
@@ -62,6 +64,9 @@ func (n *inode) hold(index, size int64) (*pageChunk, int, error) {
 			c.slots[i] = pageSlot{frame: first}
 			c.present |= bit
 			n.pages.count.Add(1)
+			if n.isShown {
+				n.replaced(c, bit)
+			}
 			return c, i, nil
 		}
 		fs.pages.give(first, 1)
@@ -72,9 +77,26 @@ func (n *inode) hold(index, size int64) (*pageChunk, int, error) {
 	return nil, 0, err
 }
 
+// replaced has shared mappings ask again for pages that have got frames.
+func (n *inode) replaced(c *pageChunk, mask uint64) {
+	for mask != 0 && n.fs.opts.Revoke != nil {
+		i := bits.TrailingZeros64(mask)
+		k := bits.TrailingZeros64(^(mask >> i))
+		n.fs.opts.Revoke(uint64(n.ino), c.base()+int64(i)<<pageShift, int64(k)<<pageShift, vfs.RevokeChanged)
+		mask &^= span(i, i+k-1)
+	}
+}
+
 // zeroTail makes sure that the block that the file ends in is zero behind the end, before
-// the file is made longer. Other drivers leave what was mapped there.
+// the file is made longer. Other drivers leave what was mapped there, and mappings what was stored.
 func (n *inode) zeroTail() error {
+	if c, i := n.pages.page(n.size >> pageShift); c != nil && c.pinned>>i&1 != 0 {
+		if n.fs.bs < pageSize && c.stored>>i&1 != 0 {
+			// The page gets blocks that nothing is reserved for yet.
+			n.takeAway(n.size&^(pageSize-1), pageSize, vfs.RevokeChanged)
+		}
+		n.clearBehind(c)
+	}
 	in := n.size & int64(n.fs.bs-1)
 	if in == 0 {
 		return nil
@@ -114,7 +136,7 @@ func (n *inode) zeroInBlock(off, count int64) error {
 		return err
 	}
 	s := &c.slots[i]
-	if mask := c.blockMask(i, block, block+1); s.delayed&mask != 0 || r.home != 0 {
+	if mask := c.blockMask(i, block, block+1); (s.delayed|s.claimed)&mask != 0 || r.home != 0 {
 		s.dirty |= mask
 		fs.pages.mark(c, 1<<i)
 	} else {

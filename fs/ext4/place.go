@@ -98,24 +98,8 @@ func (n *inode) placeRun(h handle, r placement) error {
 	}
 	n.addBlocks(int64(r.n))
 	n.space.claimed -= int64(r.n)
-	n.space.delayed -= int64(r.n)
-	n.eachChunk(int64(r.block), int64(r.end()), func(c *pageChunk, from, to int64) {
-		c.eachPage(from, to, func(s *pageSlot, mask uint8) { s.delayed &^= mask })
-	})
+	n.eachSlot(int64(r.block), int64(r.end()), func(s *pageSlot, mask uint8) { s.claimed &^= mask })
 	return nil
-}
-
-// eachChunk calls f for the chunks in memory that have some of the file's blocks [from, to), with
-// those.
-func (n *inode) eachChunk(from, to int64, f func(c *pageChunk, from, to int64)) {
-	log := chunkShift + pageShift - n.fs.bsLog
-	for from < to {
-		end := min((from>>log+1)<<log, to)
-		if c := n.pages.chunk(from >> log); c != nil {
-			f(c, from, end)
-		}
-		from = end
-	}
 }
 
 // placeCredits returns how many metadata blocks the entering of a run may change: the bitmap and

@@ -17,15 +17,14 @@ import (
 // FS.reserved is the sum of all reservations, in blocks. Whoever takes blocks in any other way has
 // to leave as many free ones as that. An inode's share is
 //
-//	delayed - claimed + treeReserve
+//	delayed + tree
 //
-// where delayed are its blocks in memory without a place, claimed those of them for which a run of
-// blocks is kept while they are written (see claim), and treeReserve what the tree may need.
+// where delayed are its blocks in memory without a place, and tree is what mapping them may need.
 
 // reservation is an inode's share of FS.reserved, guarded by the inode's lock.
 type reservation struct {
 	delayed int64 // blocks of content without a place on the device
-	claimed int64 // of these, those that are being written
+	claimed int64 // blocks that have a place, of which the extent tree does not know yet
 	tree    int64 // blocks for the extent tree
 	splits  int64 // extents that writing into unwritten ones may add
 }
@@ -79,7 +78,7 @@ func (n *inode) treeFor(extents int64) int64 {
 // returns ENOSPC if there is none. floor is how many blocks are to be left for others.
 func (n *inode) delay(k, splits, floor int64) error {
 	r := &n.space
-	tree := n.treeFor(r.delayed + k + r.splits + splits)
+	tree := n.treeFor(r.delayed + r.claimed + k + r.splits + splits)
 	need := k + tree - r.tree
 	switch {
 	case need > 0:
@@ -102,7 +101,7 @@ func (n *inode) settleTree() {
 	if n.pages.ndirty.Load() == 0 && r.claimed == 0 && r.delayed == 0 {
 		r.splits = 0
 	}
-	tree := n.treeFor(r.delayed + r.splits)
+	tree := n.treeFor(r.delayed + r.claimed + r.splits)
 	if tree > r.tree {
 		// What others have taken meanwhile cannot be had back; delay sees to it that this does
 		// not happen.
@@ -112,18 +111,18 @@ func (n *inode) settleTree() {
 	r.tree = tree
 }
 
-// undelay gives up the reservations of pages whose content is dropped.
+// undelay gives up the reservations of those blocks of pages that are not dirty.
 func (n *inode) undelay(c *pageChunk, mask uint64) {
 	k := int64(0)
 	for ; mask != 0; mask &= mask - 1 {
 		s := &c.slots[bits.TrailingZeros64(mask)]
-		k += int64(bits.OnesCount8(s.delayed))
-		s.delayed = 0
+		k += int64(bits.OnesCount8(s.delayed &^ s.dirty))
+		s.delayed &= s.dirty
 	}
 	n.releaseBlocks(k)
 }
 
-// releaseBlocks gives up the reservation of k blocks of content that are not claimed.
+// releaseBlocks gives up the reservation of k blocks of content.
 func (n *inode) releaseBlocks(k int64) {
 	if k == 0 {
 		return
@@ -177,7 +176,7 @@ func (n *inode) undelayed(c *pageChunk, from, to int64) (holes, splits int64, er
 				return 0, 0, errConvert
 			}
 			k := end - from
-			c.eachPage(from, end, func(s *pageSlot, mask uint8) { k -= int64(bits.OnesCount8(s.delayed & mask)) })
+			c.eachPage(from, end, func(s *pageSlot, mask uint8) { k -= int64(bits.OnesCount8((s.delayed | s.claimed) & mask)) })
 			holes += k
 		} else if r.unwritten() {
 			k := end - from
@@ -202,7 +201,8 @@ func (n *inode) setDelayed(c *pageChunk, from, to int64) (fresh int64) {
 		end := min(from+int64(r.n), to)
 		if r.home == 0 {
 			c.eachPage(from, end, func(s *pageSlot, mask uint8) {
-				fresh += int64(bits.OnesCount8(mask &^ s.delayed))
+				mask &^= s.delayed | s.claimed
+				fresh += int64(bits.OnesCount8(mask))
 				s.delayed |= mask
 			})
 		}

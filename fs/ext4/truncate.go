@@ -51,7 +51,12 @@ func (n *inode) resizeLocked(size int64) error {
 		n.fs.windows.close(n.fs, n)
 	}
 	if size < old {
-		n.revoke(size, old-size)
+		// The last page stays, but for blocks of it that are freed.
+		from := (size + pageSize - 1) &^ (pageSize - 1)
+		if n.fs.bs < pageSize {
+			from = size &^ (pageSize - 1)
+		}
+		n.takeAway(from, old-from+pageSize, vfs.RevokeFreed)
 	}
 	h, err := n.fs.begin(4)
 	if err != nil {
@@ -106,13 +111,6 @@ func (n *inode) blocksBehind(size int64) bool {
 	}
 	r, err := n.mapRun(uint32(block))
 	return err != nil || r.home != 0 || uint64(r.block)+uint64(r.n) < maxFileBlocks
-}
-
-// revoke takes mappings of content away whose blocks are about to be freed.
-func (n *inode) revoke(off, count int64) {
-	if n.isMapped.Load() && n.fs.opts.Revoke != nil {
-		n.fs.opts.Revoke(uint64(n.ino), off, count, vfs.RevokeFreed)
-	}
 }
 
 // truncateBlocks frees the blocks behind size, a handle at a time. The caller holds n.mu,

@@ -304,13 +304,17 @@ func (w *writer) enter(c *pageChunk, end int64) {
 		c.slots[i].frame = w.frames[i]
 	}
 	c.writing &^= mask & w.fresh
-	n.pages.count.Add(int32(bits.OnesCount64(mask & w.fresh &^ c.present)))
+	added := mask & w.fresh &^ c.present
+	n.pages.count.Add(int32(bits.OnesCount64(added)))
 	c.present |= mask & w.fresh
 	w.fresh &^= mask
 	for i := lo; i <= hi; i++ {
 		c.slots[i].dirty |= c.blockMask(i, from, to)
 	}
 	n.fs.pages.mark(c, mask)
+	if n.isShown {
+		n.replaced(c, added)
+	}
 }
 
 // giveFrames gives the frames back that were not needed.

@@ -3,6 +3,7 @@ package ext4
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"math/bits"
 	"slices"
 
@@ -29,6 +30,9 @@ type pass struct {
 	err  error        // the first; nothing is placed after that
 	held bool         // a reference goes back at the end
 
+	asked  bool // look for stores by way of mappings now, not only now and then
+	stores bool // there may be more of them at any time
+
 	// What was claimed last lies before this block of the file, and there on the device.
 	next uint32
 	goal uint64
@@ -50,6 +54,7 @@ type part struct {
 type piece struct {
 	c    *pageChunk
 	mask uint64
+	at   int // of its first page in the part's frames
 }
 
 // placement is what the extent tree is to be told of.
@@ -62,6 +67,8 @@ type placement struct {
 func (p *pass) begin() {
 	n := p.n
 	n.mu.Lock()
+	n.noticeAll(p.asked)
+	p.stores = n.pages.nstored > 0
 	p.todo = n.pages.todo
 	n.pages.todo = nil
 	for _, c := range p.todo {
@@ -85,30 +92,73 @@ func (p *pass) gather() (*part, error) {
 		c := p.todo[0]
 		p.todo = p.todo[1:]
 		if mask := c.dirty; mask != 0 {
-			b.pieces = append(b.pieces, piece{c, mask})
+			b.pieces = append(b.pieces, piece{c, mask, pages})
 			pages += bits.OnesCount64(mask)
 		}
 	}
 	b.last = len(p.todo) == 0
-	if err := b.mapRuns(); err != nil {
-		b.unclaim(b.runs)
-		for _, x := range b.pieces {
-			p.todo = append(p.todo, x.c)
-		}
-		return nil, err
-	}
 	b.frames = make([]uint32, 0, pages)
 	b.blocks = make([]uint8, 0, pages)
 	for _, x := range b.pieces {
 		for m := x.mask; m != 0; m &= m - 1 {
-			s := &x.c.slots[bits.TrailingZeros64(m)]
-			b.frames = append(b.frames, s.frame)
-			b.blocks = append(b.blocks, s.dirty)
+			i := bits.TrailingZeros64(m)
+			frame := x.c.slots[i].frame
+			if x.c.stored>>i&1 != 0 {
+				frame = b.copyStored(x.c, i)
+			}
+			b.frames = append(b.frames, frame)
+			b.blocks = append(b.blocks, x.c.slots[i].dirty)
 		}
-		n.fs.pages.undirty(x.c, x.mask)
-		x.c.writing |= x.mask
+	}
+	err := b.mapRuns()
+	if err != nil {
+		b.unclaim(b.runs)
+	}
+	for _, x := range b.pieces {
+		if err == nil {
+			n.fs.pages.undirty(x.c, x.mask)
+		} else {
+			p.todo = append(p.todo, x.c)
+		}
+		k := x.at
+		for m := x.mask; m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m)
+			if x.c.slots[i].frame == b.frames[k] {
+				x.c.writing |= 1 << i
+			} else if err != nil {
+				n.fs.pages.give(b.frames[k], 1)
+			}
+			k++
+		}
+		if err != nil {
+			x.c.writing &^= x.mask
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// copyStored copies a page that may be stored to at any time, so that it is known what is written. It
+// returns the copy's frame, or if there is none to be had, the page's own.
+func (b *part) copyStored(c *pageChunk, i int) uint32 {
+	n := b.n
+	c.slots[i].dirty |= c.blocksInFile(i)
+	c.known &^= 1 << i
+	frame, k := n.fs.pages.take(1, n, c)
+	if k == 0 {
+		n.clearBehind(c)
+		return c.slots[i].frame // and once more the next time
+	}
+	p := n.fs.frames.arena.Run(frame, 1)
+	copy(p, c.frame(i))
+	c.sums[i] = maphash.Bytes(pageSeed, p)
+	c.known |= 1 << i
+	if in := n.size - (c.base() + int64(i)<<pageShift); in < pageSize {
+		clear(p[max(in, 0):])
+	}
+	return frame
 }
 
 // mapRuns finds a place for all dirty blocks of the pieces.
@@ -176,9 +226,7 @@ func (b *part) addVecs(at int, r run) int {
 		for b.pieces[at].c.index < index>>chunkShift {
 			at++
 		}
-		x := b.pieces[at]
-		data, _ := x.c.together(int(index&(chunkPages-1)), x.mask)
-		data = data[pos&(pageSize-1):]
+		data := b.together(b.pieces[at], int(index&(chunkPages-1)))[pos&(pageSize-1):]
 		data = data[:min(int64(len(data)), end-pos)]
 		b.vecs = append(b.vecs, blockdev.Vec{Off: home, Data: data})
 		home += int64(len(data))
@@ -187,11 +235,22 @@ func (b *part) addVecs(at int, r run) int {
 	return at
 }
 
+// together returns the bytes of the pages of a piece from i on whose frames lie in a row.
+func (b *part) together(x piece, i int) []byte {
+	frames := b.frames[x.at+bits.OnesCount64(x.mask&(1<<i-1)):]
+	most := bits.TrailingZeros64(^(x.mask >> i))
+	k := 1
+	for k < most && frames[k] == frames[0]+uint32(k) {
+		k++
+	}
+	return b.n.fs.frames.arena.Run(frames[0], k)
+}
+
 // unclaim gives claims back that are not placed.
 func (b *part) unclaim(runs []placement) {
 	for _, r := range runs {
 		if r.claimed {
-			b.n.unclaim(r.home, r.n)
+			b.n.unclaim(r.run)
 		}
 	}
 }
@@ -220,7 +279,7 @@ func (b *part) finish(err error) {
 			if s.frame == b.frames[k] {
 				x.c.writing &^= 1 << i
 			} else {
-				fs.pages.give(b.frames[k], 1) // replaced while it was written
+				fs.pages.give(b.frames[k], 1) // a copy, or replaced while it was written
 			}
 			if err != nil {
 				s.dirty |= b.blocks[k]
@@ -260,6 +319,9 @@ func (p *pass) end() {
 		n.fs.pages.wait(n, true)
 		n.mu.Unlock()
 	}
+	if p.stores {
+		n.fs.pages.wait(n, true)
+	}
 	n.wbMu.Unlock()
 	if p.held {
 		n.Unref()
@@ -271,7 +333,7 @@ func (p *pass) end() {
 func (n *inode) writeback() error {
 	n.wbMu.Lock()
 	w := writeBehind{fs: n.fs}
-	w.file(&pass{n: n})
+	w.file(&pass{n: n, asked: true})
 	return w.close()
 }
 
@@ -310,6 +372,7 @@ func (n *inode) writeBlocks(from, to int64) error {
 		n.failed(err)
 		return err
 	}
+	c.known &^= 1 << i // if it is stored to, that may have missed this
 	if s.dirty &^= done; s.dirty == 0 {
 		fs.pages.undirty(c, 1<<i)
 		fs.pages.settle(c)

@@ -126,8 +126,9 @@ func (w *writeBehind) close() error {
 	return w.err
 }
 
-// writeContent writes all content home that has changed, without a flush of the device.
-func (fs *FS) writeContent() error {
+// writeContent writes all content home that has changed, without a flush of the device. What mappings
+// have stored is looked for now and then only, unless asked is set.
+func (fs *FS) writeContent(asked bool) error {
 	list := fs.pages.takeWaiting()
 	w := writeBehind{fs: fs}
 	for i, n := range list {
@@ -139,7 +140,7 @@ func (fs *FS) writeContent() error {
 			w.close()
 			n.wbMu.Lock()
 		}
-		w.file(&pass{n: n, held: true})
+		w.file(&pass{n: n, held: true, asked: asked})
 		if w.err != nil {
 			for _, n := range list[i+1:] {
 				fs.pages.wait(n, n.pages.dirty())
