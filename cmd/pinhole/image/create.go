@@ -14,7 +14,7 @@ import (
 
 type createCmd struct {
 	Size  units.Size `short:"s" placeholder:"SIZE" help:"Size of the disk: 64M, 2G. What is not used takes no room on the host. (1G, or what --from needs and as much again)"`
-	From  string     `short:"f" placeholder:"DIR|TAR" help:"Directory, or tar archive (also of gzip or bzip2), whose files go into the image, with owners, modes, times, links and attributes; - reads an archive from standard input."`
+	From  string     `short:"f" placeholder:"SOURCE" help:"Directory, tar archive or container image whose files go into the image; more about it, and more ways, has \"pinhole image import --help\"."`
 	Force bool       `help:"Replace an existing file."`
 
 	Label         string     `short:"L" placeholder:"NAME" help:"Name of the file system, at most 16 bytes."`

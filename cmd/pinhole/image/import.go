@@ -11,7 +11,6 @@ import (
 	"pinhole/abi"
 	"pinhole/cmd/pinhole/image/oci"
 	"pinhole/cmd/pinhole/units"
-	"pinhole/fs/ext4/mkfs"
 	"pinhole/fs/vfs"
 )
 
@@ -134,7 +133,7 @@ func (c *importCmd) make(src *source, to string) error {
 	if size == 0 {
 		size = max(src.needs(), defaultSize)
 	}
-	if err := format(t.f, size, mkfs.Options{Inodes: uint64(src.files + src.files/4), ZeroJournal: zeroedJournal}); err != nil {
+	if err := format(t.f, size, (&createCmd{BlockSize: 4096}).options(src)); err != nil {
 		return fmt.Errorf("image %s: %w", c.Image, err)
 	}
 	im, err := mount(c.Image, t.f, true)
