@@ -116,25 +116,30 @@ func (k *Kernel) Revoke(ino uint64, off, n int64, why vfs.RevokeReason) {
 	}
 }
 
-// claimed takes the bytes [lo, hi) of a file away from those who show them from the image, since they
-// are about to be stored to in the frames by way of the mapping m. False: there is nobody else. Views
-// that are made meanwhile become stale. The file's sharedFile.mu is held.
-func (i *images) claimed(m *mappedFile, lo, hi int64) bool {
+// framed takes the bytes [lo, hi) of a file away from those who show them from the image, since they have
+// frames, as the mapping m was told: unless all is set, m sees to itself. Views that are made meanwhile
+// become stale; it returns how many revocations that is. The file's sharedFile.mu is held.
+func (i *images) framed(m *mappedFile, lo, hi int64, all bool) uint64 {
 	list := i.of(m.ino)
-	if len(list) == 1 {
-		return false // m itself
+	if len(list) == 1 && !all {
+		return 0
 	}
 	i.counter(m.ino).Add(1)
 	for _, f := range list {
-		if f.shared == nil || f == m && !f.moved {
+		if f == m && !f.moved && !all {
 			continue
 		}
 		s := f.space
 		s.lock()
-		s.take(s.shown(f, lo, hi, func(v *vma) bool { return v.back == BackImage || v.back == BackAnon }))
+		s.unframe(f, lo, hi)
 		s.unlock()
 	}
-	return true
+	return 1
+}
+
+// unframe takes away what is shown of f's bytes [lo, hi) from the image. Locked.
+func (s *space) unframe(f *mappedFile, lo, hi int64) {
+	s.take(s.shown(f, lo, hi, func(v *vma) bool { return v.back != BackRAM && v.showsFile(vfs.RevokeChanged) }))
 }
 
 // hide takes away what is shown of f's bytes [lo, hi). What is still there comes back by the fault of

@@ -143,21 +143,16 @@ func (f *sharedFile) toRAM() {
 const maxParts = 256
 
 // fromFrames fills w with where the file system has n bytes from off: see vfs.FrameMapper.
-// What shows the same pages from the image has to ask again if they can be stored to from now on.
+// What shows pages from the image that have frames now has to ask again.
 func (f *sharedFile) fromFrames(w *fileView, m *mappedFile, n int64, write bool) abi.Errno {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	off := w.off
-	if write {
-		defer func() {
-			if len(w.parts) > 0 && f.k.images.claimed(m, w.off, off) {
-				w.revokes++ // its own
-			}
-		}()
-	}
 	for end := off + n; off < end && len(w.parts) < maxParts; {
 		list, errno := f.frames.MapFrames(off, end-off, write)
 		if errno != 0 {
+			// Some pages may have got frames all the same.
+			w.revokes += f.k.images.framed(m, off, end, true)
 			if len(w.parts) > 0 {
 				return 0
 			}
@@ -179,6 +174,9 @@ func (f *sharedFile) fromFrames(w *fileView, m *mappedFile, n int64, write bool)
 			}
 			w.parts = append(w.parts, p)
 			off += p.n
+			if p.back == BackRAM {
+				w.revokes += f.k.images.framed(m, p.off, off, false)
+			}
 		}
 	}
 	return 0

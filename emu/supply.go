@@ -71,6 +71,10 @@ func (s *space) supply(a abi.Addr, write bool) supplied {
 	switch {
 	case v == nil || v.file != f || v.fileOff-int64(v.start) != delta || !v.lacks(write) || w.stale():
 		w.drop(s.k)
+		if write && f.shared != nil {
+			// What was claimed has frames now, and may not go on to be shown from elsewhere.
+			s.unframe(f, int64(lo)+delta, int64(hi)+delta)
+		}
 		return given // try again, and see what it is now
 	case !w.covers(int64(a) + delta):
 		w.drop(s.k)
@@ -79,7 +83,11 @@ func (s *space) supply(a abi.Addr, write bool) supplied {
 	p := *v
 	p.end = min(hi, v.end)
 	p.advance(max(lo, v.start))
-	if s.show(p, w) != 0 {
+	errno = s.show(p, w)
+	if write && f.shared != nil && (errno != 0 || p.start > lo || p.end < hi) {
+		s.unframe(f, int64(lo)+delta, int64(hi)+delta) // likewise
+	}
+	if errno != 0 {
 		return lost
 	}
 	return given

@@ -60,8 +60,8 @@ type Frame struct {
 // A file system calls with locks of its own held, the inode's among them; the kernel calls
 // nothing of the file system from inside. A reply of MapFrames or MapExtents that is not yet
 // shown when the call comes is thrown away by the kernel. The range is taken in whole pages that
-// contain a byte of it. There is no need to call for pages that MapFrames pins for write: the kernel
-// sees to it that nobody goes on showing them from the device.
+// contain a byte of it. There is no need to call for pages that MapFrames puts into frames: the kernel sees
+// to it that nobody goes on showing them from the device.
 type RevokeReason uint8
 
 const (
