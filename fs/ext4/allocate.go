@@ -175,9 +175,16 @@ func (n *inode) punch(off, count int64) error {
 			if err := n.zeroInBlock(off, head-off); err != nil {
 				return err
 			}
+			// It is on the device before what lies behind it is freed.
+			if err := n.writeBlocks(off>>n.fs.bsLog, off>>n.fs.bsLog+1); err != nil {
+				return err
+			}
 		}
 		if tail := to << n.fs.bsLog; tail >= head && tail < end {
 			if err := n.zeroInBlock(tail, end-tail); err != nil {
+				return err
+			}
+			if err := n.writeBlocks(to, to+1); err != nil {
 				return err
 			}
 		}

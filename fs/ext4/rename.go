@@ -20,6 +20,9 @@ func (n *inode) Rename(name string, newDir vfs.Node, newName string, flags uint3
 	if flags&^(abi.RENAME_NOREPLACE|abi.RENAME_EXCHANGE) != 0 {
 		return abi.EINVAL
 	}
+	if flags == 0 {
+		n.writeReplacement(name, to, newName)
+	}
 	return errno(n.fs.retryFull(func() error {
 		r := rename{fs: n.fs, from: n, to: to, name: name, newName: newName, flags: flags}
 		n.fs.nsMu.Lock()
@@ -33,6 +36,25 @@ func (n *inode) Rename(name string, newDir vfs.Node, newName string, flags uint3
 		}
 		return err
 	}))
+}
+
+// writeReplacement writes the content of a file that is about to take the place of another. Many
+// programs replace files without an fsync, and expect after a crash the old content or the new,
+// as Linux's auto_da_alloc gives it to them. An error is kept for the file's next fsync.
+func (n *inode) writeReplacement(name string, to *inode, newName string) {
+	old, e := to.Lookup(newName)
+	if e != 0 {
+		return
+	}
+	old.Unref()
+	v, e := n.Lookup(name)
+	if e != 0 {
+		return
+	}
+	defer v.Unref()
+	if moved, ok := v.(*inode); ok && v != old && moved.pages.ndirty.Load() != 0 {
+		moved.writeback()
+	}
 }
 
 // rename is a Rename under way.

@@ -228,3 +228,16 @@ func TestLarge(t *testing.T) {
 	}
 	runAll(t, all)
 }
+
+// TestIdle lets an app do things and then nothing: after a while all of it is safe, without an fsync.
+func TestIdle(t *testing.T) {
+	needJournal(t)
+	for i := range choose(2, 20) {
+		rng := rand.New(rand.NewPCG(*seed, 2000+uint64(i)))
+		w := &workload{
+			name: fmt.Sprint("idle ", i), disk: []string{"1k", "4k"}[i%2], behind: 20 * time.Millisecond, quiet: true, idle: true,
+			threads: [][]op{randomScript(rng, "", 50)}, all: 4, perWindow: 6, total: 60,
+		}
+		w.run(t)
+	}
+}

@@ -36,6 +36,8 @@ type workload struct {
 	behind time.Duration
 	// quiet says that operations are expected to fail, which is not worth a word.
 	quiet bool
+	// idle has everything safe at the end because enough time goes by, and not by a sync.
+	idle bool
 }
 
 // disks are the file systems that workloads run on: size, and options of mkfs.ext4.
@@ -232,15 +234,15 @@ func mountForWork(dev *faultdev.Device, w *workload) (*ext4.FS, *blockdev.Arena,
 	var clock atomic.Int64
 	var said messages
 	opts := ext4.Options{
-		Arena:      arena,
-		Clock:      func() (int64, int32) { return 1_700_000_000 + clock.Add(1), 0 },
-		Log:        said.add,
-		FlushAfter: time.Hour,
+		Arena:       arena,
+		Clock:       func() (int64, int32) { return 1_700_000_000 + clock.Add(1), 0 },
+		Log:         said.add,
+		FlushAfter:  time.Hour,
+		CommitEvery: time.Hour,
 	}
 	if w.behind != 0 {
-		opts.FlushAfter = w.behind
+		opts.FlushAfter, opts.CommitEvery = w.behind, 2*w.behind
 	}
-	setCommitEvery(&opts, w.behind)
 	fs, err := ext4.Mount(faultdev.Mapped{Device: dev}, opts)
 	return fs, arena, &said, err
 }
@@ -289,6 +291,12 @@ func (w *workload) execute(t testing.TB) (*record, error) {
 		})
 	}
 	wg.Wait()
+	if w.idle {
+		waitQuiet(dev)
+		// It counts as a sync.
+		r := rec.oracle.threads[0]
+		r.sync = func() abi.Errno { return 0 }
+	}
 	rec.oracle.threads[0].run(op{name: "sync"})
 	for _, r := range rec.oracle.threads {
 		r.close()
@@ -302,6 +310,17 @@ func (w *workload) execute(t testing.TB) (*record, error) {
 		return nil, fmt.Errorf("unmount: %v\n%s", e, said.lines)
 	}
 	return rec, nil
+}
+
+// waitQuiet returns when the device has had nothing to do for a while.
+func waitQuiet(dev *faultdev.Device) {
+	const enough = 50
+	for calm, last := 0, -1; calm < enough; calm++ {
+		if n := dev.Recorded(); n != last {
+			calm, last = 0, n
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // crashes are the states that the workload can leave behind.
