@@ -77,7 +77,9 @@ func (d *syncDevice) Commit(v []blockdev.Vec, last blockdev.Vec) error {
 		return blockdev.Commit(plainDevice{d}, v, last)
 	}
 	err = c.Commit(v, last)
-	d.written.Add(1)
+	if err != nil {
+		d.written.Add(1) // else its own writes are stable
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil || errors.Is(err, blockdev.ErrFlush) {

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"pinhole/abi"
+	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
 )
 
@@ -125,7 +126,9 @@ func (w *writer) locked() error {
 // written notes the time of a change of content. It reaches the inode with the content.
 func (n *inode) written() {
 	n.wrote = n.fs.now()
-	n.wroteDue = true
+	if t := disk.ClampTime(n.wrote, n.extraTime()); n.d.Mtime != t || n.d.Ctime != t {
+		n.wroteDue = true
+	}
 	if !n.atimeDue.Load() {
 		n.atimeDue.Store(true)
 	}

@@ -41,6 +41,8 @@ type disk struct {
 	reply struct {
 		mu   sync.Mutex
 		tail uint32
+		news bool // the sandbox has to be woken for what is new
+		part bool // there are replies to parts of a commit, for which alone it has not
 	}
 
 	flush struct {
@@ -171,6 +173,7 @@ func (d *disk) penalty() {
 
 // pass serves the next n requests, and tells whether there was a flush among them.
 func (d *disk) pass(n uint32) (flush bool) {
+	ends := false // a commit, whose reply wakes who waits for its parts, too
 	for range n {
 		q := d.ring.Request(d.taken)
 		d.taken++
@@ -197,12 +200,17 @@ func (d *disk) pass(n uint32) (flush bool) {
 			fallthrough
 		case blockdev.OpFlush:
 			flush = true
+			ends = ends || q.Op == blockdev.OpCommit
 			d.wantFlush(q)
 		case blockdev.OpDiscard:
 			d.discard(q)
 		}
 	}
 	d.write()
+	d.reply.mu.Lock()
+	d.reply.news = d.reply.news || d.reply.part && !ends
+	d.reply.part = false
+	d.reply.mu.Unlock()
 	d.publish()
 	return flush
 }
@@ -246,7 +254,11 @@ func (d *disk) write() {
 		}
 		d.stats.Writes.Add(1)
 		d.stats.Bytes.Add(uint64(q.Len))
-		d.answer(q.Tag, s)
+		if q.Op&blockdev.OpPart != 0 && s == blockdev.StatusOK {
+			d.answerPart(q.Tag)
+		} else {
+			d.answer(q.Tag, s)
+		}
 	}
 }
 
@@ -373,15 +385,29 @@ func (d *disk) status(e syscall.Errno) blockdev.Status {
 // answer puts a reply into the ring. A client that let the ring overflow loses replies of its own.
 func (d *disk) answer(tag uint64, s blockdev.Status) {
 	d.reply.mu.Lock()
+	d.putLocked(tag, s)
+	d.reply.news = true
+	d.reply.mu.Unlock()
+}
+
+// answerPart answers a part of a commit that was done.
+func (d *disk) answerPart(tag uint64) {
+	d.reply.mu.Lock()
+	d.putLocked(tag, blockdev.StatusOK)
+	d.reply.part = true
+	d.reply.mu.Unlock()
+}
+
+func (d *disk) putLocked(tag uint64, s blockdev.Status) {
 	d.ring.PutReply(d.reply.tail, blockdev.Reply{Tag: tag, Status: s})
 	d.reply.tail++
-	d.reply.mu.Unlock()
 }
 
 // publish shows the replies so far to the sandbox, and wakes it if it sleeps.
 func (d *disk) publish() {
 	d.reply.mu.Lock()
-	wake := d.ring.PublishReplies(d.reply.tail)
+	wake := d.ring.PublishReplies(d.reply.tail) && d.reply.news
+	d.reply.news = false
 	d.reply.mu.Unlock()
 	if wake {
 		ring(d.out)
