@@ -47,6 +47,13 @@ func OpenImage(path string, readOnly bool) (*Image, error) {
 		}
 		return nil, fmt.Errorf("image %s: in use by another pinhole; wait until that ends, use a copy, or let all of them run with --read-only", path)
 	}
+	// Who had the lock before may have put another file in its place ("pinhole image resize").
+	if now, err := os.Stat(path); err == nil {
+		if st, err := f.Stat(); err == nil && !os.SameFile(st, now) {
+			f.Close()
+			return OpenImage(path, readOnly)
+		}
+	}
 	i, err := newImage(f, path, readOnly)
 	if err != nil {
 		f.Close()

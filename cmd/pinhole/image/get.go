@@ -32,6 +32,9 @@ func (c *getCmd) Run() error {
 		return err
 	}
 	defer im.Close()
+	ctx, done := interruptible()
+	defer done()
+	im.ctx = ctx
 	sources, dst := c.Path[:len(c.Path)-1], c.Path[len(c.Path)-1]
 	bar := newProgress("copying", -1)
 	defer bar.finish()
@@ -57,7 +60,7 @@ func get(im *Image, bar *progress, keepOwner bool, sources []string, dst string)
 		if err != nil {
 			return err
 		}
-		g := &getter{im: im, root: root, base: dir, bar: bar, keepOwner: keepOwner, links: make(map[uint64]string), buf: make([]byte, 1<<20)}
+		g := &getter{im: im, root: root, base: dir, bar: bar, keepOwner: keepOwner, links: make(map[uint64]string), above: make(map[uint64]bool), buf: make([]byte, 1<<20)}
 		d, a, err := im.walk(src, true)
 		if err == nil {
 			err = g.copy(d, &a, src, name)
@@ -80,6 +83,7 @@ type getter struct {
 	bar       *progress
 	keepOwner bool
 	links     map[uint64]string // first copy of files with several names
+	above     map[uint64]bool   // inodes of the directories on the way
 	buf       []byte
 }
 
@@ -93,6 +97,9 @@ func (g *getter) copy(d *vfs.Dentry, a *vfs.Attr, src, dst string) error {
 }
 
 func (g *getter) node(d *vfs.Dentry, a *vfs.Attr, src, dst string) error {
+	if err := stopped(g.im.ctx); err != nil {
+		return err
+	}
 	if a.Mode&abi.S_IFMT != abi.S_IFDIR {
 		if first, ok := g.links[a.Ino]; ok {
 			if err := g.root.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -135,6 +142,11 @@ var typeNames = map[uint32]string{
 }
 
 func (g *getter) dir(d *vfs.Dentry, a *vfs.Attr, src, dst string) error {
+	if g.above[a.Ino] {
+		return g.im.fail(src, abi.EUCLEAN) // it is in itself, which would never end
+	}
+	g.above[a.Ino] = true
+	defer delete(g.above, a.Ino)
 	// Ours to write into until it is complete.
 	if err := g.root.Mkdir(dst, 0o700); err != nil {
 		if st, statErr := g.root.Lstat(dst); statErr != nil || !st.IsDir() {
@@ -199,6 +211,9 @@ func (g *getter) content(d *vfs.Dentry, a *vfs.Attr, src string, f *os.File) err
 			}
 		}
 		for off < end {
+			if err := stopped(g.im.ctx); err != nil {
+				return err
+			}
 			m := vfs.Memory(g.buf)
 			n, e := d.Node().Read(off, int(min(int64(len(g.buf)), end-off)), &m)
 			if e != 0 || n == 0 {

@@ -45,6 +45,23 @@ func Open(path string, write bool) (*Image, error) {
 
 // openLocked opens an image file and locks it as a sandbox does. The lock ends with the file.
 func openLocked(path string, write bool) (*os.File, error) {
+	for {
+		f, err := openLockedOnce(path, write)
+		if err != nil {
+			return nil, err
+		}
+		// Who had the lock before may have put another file in its place.
+		if now, err := os.Stat(path); err == nil {
+			if st, err := f.Stat(); err == nil && !os.SameFile(st, now) {
+				f.Close()
+				continue
+			}
+		}
+		return f, nil
+	}
+}
+
+func openLockedOnce(path string, write bool) (*os.File, error) {
 	flags, lock := os.O_RDONLY, unix.LOCK_SH
 	if write {
 		flags, lock = os.O_RDWR, unix.LOCK_EX

@@ -50,7 +50,8 @@ type lister struct {
 	out       io.Writer
 	long      bool
 	recursive bool
-	began     bool // something has been printed
+	began     bool     // something has been printed
+	above     []uint64 // inodes of the directories on the way
 }
 
 // path lists what is at p; title puts its name above a directory's entries.
@@ -68,7 +69,7 @@ func (l *lister) path(p string, title bool) error {
 		l.began = true
 		return l.lines([]line{{p, d, a}})
 	}
-	return l.dir(p, d, title)
+	return l.dir(p, d, a.Ino, title)
 }
 
 // line is an entry to be shown.
@@ -78,7 +79,12 @@ type line struct {
 	a    vfs.Attr
 }
 
-func (l *lister) dir(p string, d *vfs.Dentry, title bool) error {
+func (l *lister) dir(p string, d *vfs.Dentry, ino uint64, title bool) error {
+	if slices.Contains(l.above, ino) {
+		return l.im.fail(p, abi.EUCLEAN) // it is in itself, which would never end
+	}
+	l.above = append(l.above, ino)
+	defer func() { l.above = l.above[:len(l.above)-1] }()
 	if title {
 		if l.began {
 			fmt.Fprintln(l.out)
@@ -120,11 +126,11 @@ func (l *lister) dir(p string, d *vfs.Dentry, title bool) error {
 			continue
 		}
 		sub := child(p, e.Name)
-		sd, _, err := l.im.entry(d, p, e.Name)
+		sd, a, err := l.im.entry(d, p, e.Name)
 		if err != nil {
 			return err
 		}
-		err = l.dir(sub, sd, true)
+		err = l.dir(sub, sd, a.Ino, true)
 		sd.Unref()
 		if err != nil {
 			return err

@@ -251,8 +251,9 @@ func (s *source) openImage(o sourceOptions) error {
 		cancel()
 		stream.Close()
 		if err != nil {
+			// What is not what it should be need not make sense in other ways.
 			var m *oci.MismatchError
-			if errors.As(err, &m) {
+			if errors.As(err, &m) || err != ErrInterrupted && errors.As(l.Verify(), &m) {
 				return m
 			}
 			return at(l.What, err)

@@ -76,22 +76,39 @@ func (w *writer) at(p string, make bool) (place, error) {
 	if w.parent != nil && w.parentPath == dir {
 		return place{w.parent, name, p}, nil
 	}
-	// By components, since all of it may be longer than a path can be.
 	d, e := w.im.ns.Walk(&w.im.root, nil, "/", 0)
 	if e != 0 {
 		return place{}, w.im.fail("/", e)
 	}
-	for rest := strings.Trim(dir, "/"); rest != ""; {
+	d, err := w.descend(d, dir, "", make, 0)
+	if err != nil {
+		return place{}, err
+	}
+	w.forget()
+	w.parent, w.parentPath = d, dir
+	return place{d, name, p}, nil
+}
+
+// maxLinks is how many links may lead one to the next, as in path_resolution(7).
+const maxLinks = 40
+
+// descend returns the directory at a path from d, which it lets go of; shown is the path of d, for messages.
+// It goes by components, since all of it may be longer than a path can be. With make, directories that are
+// missing are made, also those to which a link leads.
+func (w *writer) descend(d *vfs.Dentry, p, shown string, make bool, links int) (_ *vfs.Dentry, err error) {
+	for p != "" {
 		var c string
-		c, rest, _ = strings.Cut(rest, "/")
+		if c, p, _ = strings.Cut(p, "/"); c == "" {
+			continue
+		}
+		shown += "/" + c
 		next, e := w.im.ns.Walk(&w.im.root, d, c, 0)
 		if e == abi.ENOENT && make {
-			pl := place{d, c, strings.TrimSuffix(p[:len(dir)-len(rest)-1], "/")}
-			if err := w.change(d, pl.path, func() abi.Errno { return w.im.ns.Mkdir(&w.im.root, d, c, 0o755) }); err != nil {
+			if next, err = w.makeParent(place{d, c, shown}, links); err != nil {
 				d.Unref()
-				return place{}, err
+				return nil, err
 			}
-			next, e = w.im.ns.Walk(&w.im.root, d, c, abi.AT_SYMLINK_NOFOLLOW)
+			e = 0
 		}
 		if e == 0 && !next.IsDir() {
 			next.Unref()
@@ -99,13 +116,43 @@ func (w *writer) at(p string, make bool) (place, error) {
 		}
 		d.Unref()
 		if e != 0 {
-			return place{}, w.im.fail(strings.TrimSuffix(p[:len(dir)-len(rest)-1], "/"), e)
+			return nil, w.im.fail(shown, e)
 		}
 		d = next
 	}
-	w.forget()
-	w.parent, w.parentPath = d, dir
-	return place{d, name, p}, nil
+	return d, nil
+}
+
+// makeParent makes a directory that is missing on the way to something else.
+func (w *writer) makeParent(pl place, links int) (*vfs.Dentry, error) {
+	link, err := w.lookup(pl)
+	if err != nil {
+		return nil, err
+	}
+	if link == nil {
+		if err := w.change(pl.dir, pl.path, func() abi.Errno { return w.im.ns.Mkdir(&w.im.root, pl.dir, pl.name, 0o755) }); err != nil {
+			return nil, err
+		}
+		return w.made(pl)
+	}
+	target, e := link.Node().Readlink()
+	link.Unref()
+	if e == 0 && links >= maxLinks {
+		e = abi.ELOOP
+	}
+	if e != 0 {
+		return nil, w.im.fail(pl.path, e)
+	}
+	from, shown := pl.dir, path.Dir(pl.path)
+	from.Ref()
+	if strings.HasPrefix(target, "/") {
+		from.Unref()
+		if from, e = w.im.ns.Walk(&w.im.root, nil, "/", 0); e != 0 {
+			return nil, w.im.fail("/", e)
+		}
+		shown = ""
+	}
+	return w.descend(from, target, strings.TrimSuffix(shown, "/"), true, links+1)
 }
 
 // mkdirs makes a directory and those above it, where they are missing.

@@ -100,6 +100,30 @@ func (l *Layer) Open() (io.ReadCloser, error) {
 	return openLayer(l.store, l.name, l.What, l.stored, l.diffID)
 }
 
+// Verify reads what is stored of the layer, and returns a *MismatchError if it is not what it should be.
+func (l *Layer) Verify() error {
+	var r io.Reader
+	if l.stored == "" {
+		stream, err := l.Open()
+		if err != nil {
+			return err
+		}
+		defer stream.Close()
+		r = stream
+	} else {
+		f, err := l.store.Open(l.name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if r, err = newVerifier(f, l.What, l.stored, f.Size); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
 // configFile is the configuration document.
 type configFile struct {
 	Architecture string

@@ -59,7 +59,7 @@ func (r *Reader) Next() (*Header, error) {
 	}
 	h, err := r.next()
 	if err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.ErrUnexpectedEOF { // and not what the stream itself says of it
 			err = r.cut()
 		}
 		r.err = err
@@ -427,7 +427,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	}
 	n, err := r.in.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF {
 		err = r.cut()
 	}
 	if err != nil {

@@ -107,10 +107,18 @@ func (n *named) Read(p []byte) (int, error) {
 
 func wrap(format Format, err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return fmt.Errorf("the %s stream ends too early; it was cut short: %w", format, io.ErrUnexpectedEOF)
+		return cutError{format}
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, errWindow) {
 		return fmt.Errorf("the %s stream needs more than %d MiB to be unpacked; unpack it on the way (%s -dc FILE | ...)", format, maxWindow>>20, format)
 	}
 	return fmt.Errorf("the %s stream is damaged: %w", format, err)
 }
+
+// cutError is also io.ErrUnexpectedEOF.
+type cutError struct{ format Format }
+
+func (e cutError) Error() string {
+	return fmt.Sprintf("the %s stream ends too early; it was cut short", e.format)
+}
+func (e cutError) Unwrap() error { return io.ErrUnexpectedEOF }
