@@ -138,8 +138,8 @@ type attempt struct {
 	armed  atomic.Bool
 	// fill, if not nil, is called before the steps, and empty after them.
 	fill, empty func(s *vfstest.Session, fs *ext4.FS) error
-	fired  atomic.Bool
-	log    []string
+	fired       atomic.Bool
+	log         []string
 }
 
 func (a *attempt) failing(op faultdev.Op, off int64, n int) error {
