@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pinhole/abi"
+	"pinhole/blockdev"
 	"pinhole/blockdev/filedev"
 	"pinhole/fs/ext4"
 	"pinhole/fs/vfs"
@@ -106,6 +107,28 @@ func mount(path string, f *os.File, write bool) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", path, err)
 	}
+	return mountDevice(path, f, dev, write)
+}
+
+// mountNew is mount for an image that nobody will see before it is complete and flushed.
+func mountNew(path string, f *os.File) (*Image, error) {
+	dev, err := filedev.New(f)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", path, err)
+	}
+	return mountDevice(path, f, unflushed{dev}, true)
+}
+
+// unflushed is a device on which order and stability do not matter yet.
+type unflushed struct{ blockdev.Device }
+
+func (unflushed) Flush() error { return nil }
+
+// manyNames is how many names are kept in mind of a tree that is gone through once.
+const manyNames = 1 << 13
+
+func mountDevice(path string, f *os.File, dev blockdev.Device, write bool) (*Image, error) {
+	var err error
 	im := &Image{path: path, f: f}
 	im.fs, err = ext4.Mount(dev, ext4.Options{
 		ReadOnly: !write,
@@ -116,6 +139,7 @@ func mount(path string, f *os.File, write bool) (*Image, error) {
 		return nil, fmt.Errorf("image %s: %w", path, err)
 	}
 	im.ns = vfs.NewNamespace(im.fs)
+	im.ns.SetCacheLimit(manyNames)
 	return im, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -69,6 +70,8 @@ func (s *autoSize) UnmarshalText(text []byte) error {
 func (c *importCmd) Run() error {
 	ctx, done := interruptible()
 	defer done()
+	// The cache is most of what is in memory, and stays: no need for as much again before a collection.
+	defer debug.SetGCPercent(debug.SetGCPercent(40))
 	if !strings.Contains(c.Platform, "/") && c.Platform != "" {
 		return fmt.Errorf("--platform %q is no platform; write linux/amd64", c.Platform)
 	}
@@ -136,7 +139,7 @@ func (c *importCmd) make(src *source, to string) error {
 	if err := format(t.f, size, (&createCmd{BlockSize: 4096}).options(src)); err != nil {
 		return fmt.Errorf("image %s: %w", c.Image, err)
 	}
-	im, err := mount(c.Image, t.f, true)
+	im, err := mountNew(c.Image, t.f)
 	if err != nil {
 		return err
 	}

@@ -281,7 +281,7 @@ func (s *source) needs() int64 {
 
 // fill puts the files into the new image in f.
 func (s *source) fill(path string, f *os.File) error {
-	im, err := mount(path, f, true)
+	im, err := mountNew(path, f)
 	if err != nil {
 		return err
 	}
