@@ -83,9 +83,8 @@ func (fs *FS) blockBitmap(g *group) (*buffer, error) {
 	// Never written: only the file system's own blocks are in use.
 	b := fs.buffers.create(g.desc.BlockBitmap, r, 0)
 	fs.ownBlocks(g.nr, func(start, n uint32) { setBits(b.data, start, n) })
-	for i := fs.groupLen(g.nr); i < uint32(8*fs.bs); i++ {
-		setBit(b.data, i)
-	}
+	n := fs.groupLen(g.nr)
+	setBits(b.data, n, uint32(8*fs.bs)-n)
 	if free := countFree(b.data, fs.groupLen(g.nr)); free != g.desc.FreeBlocks {
 		fs.buffers.put(b)
 		return nil, fs.corruptGroup(g.nr, "descriptor has %d free blocks of an unused group, should be %d", g.desc.FreeBlocks, free)

@@ -43,9 +43,7 @@ func (fs *FS) inodeBitmap(g *group) (*buffer, error) {
 			return nil, fs.corruptGroup(g.nr, "%d free inodes in a group without inodes", g.desc.FreeInodes)
 		}
 		b = fs.buffers.create(g.desc.InodeBitmap, r, 0)
-		for i := fs.inodesPerGroup; i < uint32(8*fs.bs); i++ {
-			setBit(b.data, i)
-		}
+		setBits(b.data, fs.inodesPerGroup, uint32(8*fs.bs)-fs.inodesPerGroup)
 	}
 	g.inodes = b
 	fs.bitmaps.pinned(fs, g)

@@ -4,17 +4,22 @@ import (
 	"sync"
 
 	"pinhole/abi"
+	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
 )
 
 const (
-	inodeShards     = 16
-	maxUnusedInodes = 4096 / inodeShards // per shard
+	inodeShards = 16
+	// Unused inodes may take a sixteenth of what the cache may take, and a KiB each.
+	unusedShare = 16 << 10
+	minUnused   = 1024
+	maxUnused   = 64 << 10
 )
 
 // inodeCache has the one object of every inode in use, and some that were used lately.
 type inodeCache struct {
 	fs     *FS
+	limit  int // unused inodes kept per shard
 	shards [inodeShards]inodeShard
 }
 
@@ -27,6 +32,7 @@ type inodeShard struct {
 
 func (c *inodeCache) init(fs *FS) {
 	c.fs = fs
+	c.limit = min(max(fs.frames.limit*blockdev.PageSize/unusedShare, minUnused), maxUnused) / inodeShards
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.m = make(map[uint32]*inode)
@@ -52,8 +58,11 @@ func (s *inodeShard) push(n *inode) {
 // shrink drops the inodes that were unused longest and hold nothing that is not on the
 // device. Called with the shard locked.
 func (s *inodeShard) shrink() {
-	for tries := 0; s.unused > maxUnusedInodes && tries < 8; tries++ {
+	for tries := 0; s.unused > 0 && tries < 8; tries++ {
 		n := s.lru.lruNext
+		if s.unused <= n.fs.inodes.limit {
+			break
+		}
 		s.unlink(n)
 		if n.busy() {
 			s.push(n)
