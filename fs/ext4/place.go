@@ -10,42 +10,44 @@ const placesPerHandle = 16
 // b.runs. The caller holds n.mu.
 func (b *part) place() error {
 	n := b.n
-	for {
-		// The last part of a pass takes the size along that a truncate has set.
-		size := int64(n.d.Size)
-		if b.last && n.pages.ndirty.Load() == 0 {
-			size = n.size
-		}
-		if len(b.runs) == 0 {
-			if len(b.pieces) > 0 {
-				size = max(size, min(b.size, b.behind()))
-			}
-			if size == int64(n.d.Size) && !n.wroteDue {
-				return nil
-			}
-		}
+	for len(b.runs) > 0 || b.reached() != n.d.Size || n.wroteDue {
 		each := n.placeCredits()
-		k := min(len(b.runs), placesPerHandle, max(n.fs.maxCredits()/2/each, 1)) // > 0: what fdatasync must wait for changes
+		k := min(len(b.runs), placesPerHandle, max(n.fs.maxCredits()/2/each, 1))
 		h, err := n.fs.begin(2 + k*each)
 		if err != nil {
 			return err
 		}
+		moved := k > 0 // what fdatasync must wait for
 		if err = h.inode(n); err == nil {
 			err = b.placeIn(h, k)
 		}
 		if err == nil {
 			n.applyWrote()
-			if len(b.runs) == 0 && size != int64(n.d.Size) {
-				n.d.Size = uint64(size)
-				k++
+			if size := b.reached(); len(b.runs) == 0 && size != n.d.Size {
+				n.d.Size = size
+				moved = true
 			}
 		}
-		n.touched(h, k > 0)
+		n.touched(h, moved)
 		h.end()
-		if err != nil || len(b.runs) == 0 && size == int64(n.d.Size) {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// reached returns the size that the file has on disk once all of the part is placed. The last part of
+// a pass takes along what a truncate has set.
+func (b *part) reached() uint64 {
+	n := b.n
+	if b.last && n.pages.ndirty.Load() == 0 {
+		return uint64(n.size)
+	}
+	if len(b.pieces) == 0 {
+		return n.d.Size
+	}
+	return max(n.d.Size, uint64(min(b.size, b.behind())))
 }
 
 // behind returns where the last page of the part ends in the file.
