@@ -81,13 +81,14 @@ type FS struct {
 	pages   pageCache
 
 	txLock     sync.RWMutex
-	running    *transaction  // changed only under txLock
-	commitMu   sync.Mutex    // one commit at a time
-	stuck      *frozen       // closed, but the device had no room for it; guarded by commitMu
-	committed  atomic.Uint64 // last transaction on the device; changed under commitMu
-	frozen     atomic.Uint64 // last transaction that is closed, on the device or not
-	cleanState uint16        // superblock's state when all is written
-	gdt        []*buffer     // descriptor table
+	onBegin    func(credits int) // for tests: told of each handle
+	running    *transaction      // changed only under txLock
+	commitMu   sync.Mutex        // one commit at a time
+	stuck      *frozen           // closed, but the device had no room for it; guarded by commitMu
+	committed  atomic.Uint64     // last transaction on the device; changed under commitMu
+	frozen     atomic.Uint64     // last transaction that is closed, on the device or not
+	cleanState uint16            // superblock's state when all is written
+	gdt        []*buffer         // descriptor table
 	journalState
 	flusher flusher
 	loose   looseTrees

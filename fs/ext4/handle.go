@@ -56,6 +56,9 @@ func (fs *FS) begin(credits int) (handle, error) {
 		}
 		tx := fs.running
 		if fs.journal == nil || fs.reserve(tx, credits) {
+			if fs.onBegin != nil {
+				fs.onBegin(credits)
+			}
 			return handle{fs, tx, int32(credits)}, nil
 		}
 		fs.txLock.RUnlock()
