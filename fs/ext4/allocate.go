@@ -260,6 +260,7 @@ func (n *inode) newer(off, end int64) (bool, int64) {
 	}
 	mask := c.blockMask(i, block, block+1)
 	s := &c.slots[i]
-	is := (s.dirty|s.delayed|s.claimed)&mask != 0 || c.writing>>i&1 != 0
+	// A page that mappings may store to is content, as one is on Linux from the first store on.
+	is := (s.dirty|s.delayed|s.claimed)&mask != 0 || (c.writing|c.stored)>>i&1 != 0
 	return is, min((block+1)<<n.fs.bsLog, end)
 }

@@ -45,10 +45,12 @@ var workloads = []workload{
 	{name: "full", kind: tiny4k, make: trees(func(o *vfstest.TreeOptions) { o.Names = 60; o.Hoard = true; o.Size = 4 << 20; o.Bytes = 300000 }), steps: 4000, more: 80000, full: true},
 	{name: "file", kind: stock4k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true}), steps: 4000, more: 80000, clock: true},
 	{name: "file", kind: stock1k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Sparse: true}), steps: 4000, more: 80000, clock: true},
-	{name: "file", kind: tinyCache, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Size: 4 << 20, Bytes: 300 << 10}), steps: 2000, more: 30000, clock: true,
-		pending: "SEEK_DATA and SEEK_HOLE see content on its way from memory to the device in between"},
-	{name: "file", kind: tiny1k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Hoard: true, Size: 6 << 20, Bytes: 300 << 10}), steps: 2000, more: 40000, full: true,
-		pending: "what a write reserves does not always suffice"},
+	{name: "file", kind: tinyCache, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Size: 4 << 20, Bytes: 300 << 10}), steps: 2000, more: 30000, clock: true},
+	{name: "file", kind: tiny1k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Hoard: true, Size: 6 << 20, Bytes: 300 << 10}), steps: 2000, more: 40000, full: true},
+	{name: "mapped", kind: stock4k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Mapped: true}), steps: 4000, more: 80000},
+	{name: "mapped", kind: stock1k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Mapped: true}), steps: 4000, more: 80000},
+	{name: "mapped", kind: tinyCache, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Mapped: true, Size: 4 << 20, Bytes: 300 << 10}), steps: 2000, more: 30000},
+	{name: "mapped", kind: tiny4k, make: vfstest.NewFile(vfstest.FileOptions{Allocate: true, Remount: true, Mapped: true, Hoard: true, Size: 12 << 20, Bytes: 300 << 10}), steps: 2000, more: 40000, full: true},
 }
 
 // perSeed is how many steps are done with one seed: few enough to be shortened.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pinhole/blockdev"
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4"
 	"pinhole/fs/ext4/check"
@@ -191,8 +192,13 @@ func fsckFile(t testing.TB, path string, optimize bool) error {
 func (k kind) subject(t testing.TB, c *clock) func() (vfstest.Instance, error) {
 	return func() (vfstest.Instance, error) {
 		dev := faultdev.New(k.image(t))
+		cache := k.cache
+		if cache == 0 {
+			cache = 24 << 20
+		}
+		maps := &vfstest.Maps{RAM: make([]byte, cache), Device: faultdev.Mapped{Device: dev}}
 		mount := func() (*ext4.FS, error) {
-			o := ext4.Options{CacheBytes: k.cache, Log: func(format string, args ...any) {
+			o := ext4.Options{Arena: blockdev.NewArena(maps.RAM), CacheBytes: cache, Revoke: maps.Revoke, Log: func(format string, args ...any) {
 				if !strings.HasPrefix(format, "orphans:") && !strings.HasPrefix(format, "journal replayed") {
 					t.Logf(format, args...)
 				}
@@ -228,11 +234,11 @@ func (k kind) subject(t testing.TB, c *clock) func() (vfstest.Instance, error) {
 			}
 			return mount()
 		}
-		return vfstest.NewMounted(fs, remount, func() error {
+		return vfstest.WithMaps(vfstest.NewMounted(fs, remount, func() error {
 			if err := check(); err != nil {
 				return err
 			}
 			return hostReads(t, dev.Content())
-		}), nil
+		}), maps), nil
 	}
 }

@@ -14,6 +14,12 @@ func NewMounted(fs vfs.FileSystem, remount func(vfs.FileSystem) (vfs.FileSystem,
 	return &mounted{fs: fs, remount: remount, end: end}
 }
 
+// WithMaps lets the files of an instance that NewMounted made be mapped.
+func WithMaps(i Instance, maps *Maps) Instance {
+	i.(*mounted).maps = maps
+	return i
+}
+
 // NewModel returns instances of memfs, with the clock now if it is not nil.
 func NewModel(now func() vfs.Timespec) func() (Instance, error) {
 	return func() (Instance, error) {
@@ -27,6 +33,7 @@ func NewModel(now func() vfs.Timespec) func() (Instance, error) {
 
 type mounted struct {
 	fs      vfs.FileSystem
+	maps    *Maps
 	ns      *vfs.Namespace
 	remount func(vfs.FileSystem) (vfs.FileSystem, error)
 	end     func() error
@@ -41,6 +48,7 @@ func (m *mounted) Start() (System, error) {
 		m.ns = vfs.NewNamespace(m.fs)
 	}
 	s := NewSystem(m.ns)
+	s.(*nsSystem).maps = m.maps
 	if e := s.Mkdir(JailDir, 0o755); e != 0 && e != abi.EEXIST && e != abi.EROFS {
 		return nil, fmt.Errorf("mkdir: %s", e.String())
 	}

@@ -17,8 +17,9 @@ func NewSystem(ns *vfs.Namespace) System {
 
 // nsSystem is a System over a Namespace: the least of a kernel's file layer.
 type nsSystem struct {
-	ns *vfs.Namespace
-	c  vfs.Context
+	ns   *vfs.Namespace
+	maps *Maps // nil: files are not mapped
+	c    vfs.Context
 }
 
 func (s *nsSystem) Become(uid, gid uint32, groups []uint32) {
@@ -99,7 +100,14 @@ func (s *nsSystem) Open(path string, flags int, mode uint32) (File, abi.Errno) {
 	if e != 0 {
 		return nil, e
 	}
-	return &nsFile{s: s, d: d, flags: flags}, 0
+	f := &nsFile{s: s, d: d, flags: flags}
+	if n, ok := d.Node().(vfs.ErrorSampler); ok {
+		f.seen = n.SampleError()
+	}
+	if n, ok := d.Node().(vfs.FrameMapper); ok && s.maps != nil {
+		return mappedFile{f, n, s.maps}, 0
+	}
+	return f, 0
 }
 
 func atFlags(follow bool) int {
@@ -203,6 +211,7 @@ type nsFile struct {
 	d     *vfs.Dentry
 	flags int
 	pos   int64
+	seen  uint32 // errors of writing behind, see vfs.ErrorSampler
 }
 
 func (f *nsFile) Close() { f.d.Unref() }
@@ -313,8 +322,19 @@ func (f *nsFile) Allocate(mode uint32, off, n int64) abi.Errno {
 	return a.Allocate(mode, off, n)
 }
 
-func (f *nsFile) Sync() abi.Errno                  { return f.d.Node().Sync(false) }
-func (f *nsFile) Datasync() abi.Errno              { return f.d.Node().Sync(true) }
+// sync tells of each error of writing behind once.
+func (f *nsFile) sync(dataOnly bool) abi.Errno {
+	e := f.d.Node().Sync(dataOnly)
+	if n, ok := f.d.Node().(vfs.ErrorSampler); ok {
+		if behind := n.CheckError(&f.seen); behind != 0 {
+			return behind
+		}
+	}
+	return e
+}
+
+func (f *nsFile) Sync() abi.Errno                  { return f.sync(false) }
+func (f *nsFile) Datasync() abi.Errno              { return f.sync(true) }
 func (f *nsFile) Stat(a *vfs.Attr) abi.Errno       { return f.d.Attr(a) }
 func (f *nsFile) SetAttr(s *vfs.SetAttr) abi.Errno { return f.d.SetAttr(&f.s.c, s) }
 

@@ -17,6 +17,8 @@ import (
 //	look P / flook H                      mode, links, owner, size or device, times
 //	sum P / fsum H OFF N                  length and checksum of content
 //	fput H OFF TEXT / fadd H TEXT         how many bytes were written there, or where the file is
+//	fmap H OFF N                          as fsum, through a mapping
+//	fstore H OFF TEXT                     through a mapping; what lies behind the end does nothing
 //	names P [STEP]                        number and checksum of names and types; with STEP, read in
 //	                                      pieces of so many, going back to a cookie in between
 //	target P                              of a link
@@ -61,6 +63,12 @@ var observers = map[string]func(r *run, a args) (string, abi.Errno){
 		n, e := r.handle(a).Write([]byte(a.at(2)))
 		return strconv.Itoa(n), e
 	},
+	"fmap": func(r *run, a args) (string, abi.Errno) {
+		p := make([]byte, a.num(3))
+		n, e := load(r.handle(a), p, a.num(2))
+		return fmt.Sprintf("%d %08x", n, crc(p[:n])), e
+	},
+	"fstore": func(r *run, a args) (string, abi.Errno) { return "", store(r.handle(a), []byte(a.at(3)), a.num(2)) },
 	"names":  (*run).names,
 	"target": func(r *run, a args) (string, abi.Errno) { return r.sys.Readlink(a.at(1)) },
 	"xattrs": func(r *run, a args) (string, abi.Errno) { return xattrs(r.sys, a.at(1)) },

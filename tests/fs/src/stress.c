@@ -481,7 +481,9 @@ static void names(struct worker *w)
 		note(w, "creat", 0, 0, r < 0 ? -1 : 0);
 		if (r >= 0) {
 			memset(value, 'a' + n % 26, sizeof value);
-			note(w, "write", 0, 0, write(r, value, below(w, 100)));
+			n = below(w, 100);
+			if (fstat(r, &st) == 0 && S_ISREG(st.st_mode))
+				note(w, "write", 0, 0, write(r, value, n));
 			close(r);
 		}
 		break;
