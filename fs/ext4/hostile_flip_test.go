@@ -450,6 +450,7 @@ func hostileBases(t testing.TB) map[string]func() []byte {
 	return map[string]func() []byte{
 		"csum":    func() []byte { return hostileImage(t, "-O", "metadata_csum") },
 		"nocsum":  func() []byte { return hostileImage(t, "-O", "^metadata_csum") },
+		"groups":  func() []byte { return hostileImage(t, "-O", "metadata_csum", "-g", "1024") },
 		"ext3":    func() []byte { return hostileImage(t, "-t", "ext3") },
 		"journal": func() []byte { return dirtyImage(t, "-O", "metadata_csum") },
 		"orphan":  func() []byte { return dirtyImage(t, "-O", "metadata_csum,orphan_file") },
