@@ -142,15 +142,6 @@ func (f *fs) mark(r run, used bool) {
 	}
 }
 
-// used tells whether a block is in use.
-func (f *fs) used(block uint64) bool {
-	g := f.new.group(block)
-	if f.groups[g].blocks == nil {
-		return bit(f.initialBlocks(g), block-f.new.first(g))
-	}
-	return bit(f.groups[g].blocks, block-f.new.first(g))
-}
-
 // freeSpace finds free blocks.
 type freeSpace struct {
 	// most is how long the longest free run of a group can be, at most.

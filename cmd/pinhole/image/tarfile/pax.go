@@ -179,7 +179,7 @@ func (h *Header) sparsePAX(m map[string]string) (sparse, inData bool, err error)
 	for len(text) > 0 {
 		var off, n string
 		off, text, _ = strings.Cut(text, ",")
-		n, text, ok = strings.Cut(text, ",")
+		n, text, _ = strings.Cut(text, ",")
 		o, err := strconv.ParseInt(off, 10, 64)
 		l, err2 := strconv.ParseInt(n, 10, 64)
 		if err != nil || err2 != nil {
