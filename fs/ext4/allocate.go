@@ -49,7 +49,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 		return abi.EOPNOTSUPP
 	}
 	for tries := 0; ; tries++ {
-		n.wbMu.Lock()
+		n.alone()
 		n.mu.Lock()
 		err := step()
 		n.mu.Unlock()

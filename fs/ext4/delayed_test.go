@@ -27,7 +27,9 @@ func (s *pattern) Get(p []byte) (int, abi.Errno) {
 	return len(p), 0
 }
 
-func patternAt(off int64, salt byte) byte { return byte(off) ^ byte(off>>8)*3 ^ byte(off>>16)*5 ^ salt | 1 }
+func patternAt(off int64, salt byte) byte {
+	return byte(off) ^ byte(off>>8)*3 ^ byte(off>>16)*5 ^ salt | 1
+}
 
 // checkPattern makes sure that a file has its pattern, and nothing but zeros where it was not written.
 func checkPattern(t *testing.T, n vfs.Node, size int64, salt byte, holes bool) {

@@ -10,22 +10,17 @@ import (
 	"pinhole/blockdev"
 )
 
-// flusher writes changes behind: content a while after it was written or when there is much
-// of it, and a commit every few seconds or when a transaction is large.
+// flusher commits behind everybody's back: every few seconds, or when a transaction is large. Without
+// a journal it writes metadata home as soon as content.
 type flusher struct {
-	fs     *FS
-	dirty  atomic.Bool   // something has changed since the last round began
-	wake   chan struct{} // dirty was set
-	urgent chan struct{} // write content now
-	large  chan struct{} // commit now
-	quit   chan struct{}
-	done   chan struct{}
-	once   sync.Once
-
-	mu     sync.Mutex
-	rounds uint64     // completed
-	err    error      // of the last round
-	moved  *sync.Cond // a round was completed, or some of one
+	fs    *FS
+	dirty atomic.Bool   // metadata has changed since the last round began
+	wake  chan struct{} // dirty was set
+	large chan struct{} // commit now
+	quit  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+	err   error // of the last round; the loop's own
 }
 
 // retryAfter is the pause after a round that failed.
@@ -34,11 +29,9 @@ const retryAfter = time.Second
 func (f *flusher) init(fs *FS) {
 	f.fs = fs
 	f.wake = make(chan struct{}, 1)
-	f.urgent = make(chan struct{}, 1)
 	f.large = make(chan struct{}, 1)
 	f.quit = make(chan struct{})
 	f.done = make(chan struct{})
-	f.moved = sync.NewCond(&f.mu)
 	if fs.opts.ReadOnly {
 		close(f.done)
 		return
@@ -53,48 +46,37 @@ func poke(c chan struct{}) {
 	}
 }
 
-// dirtied notes that something has changed.
+// dirtied notes that metadata has changed.
 func (f *flusher) dirtied() {
 	if !f.dirty.Load() && f.dirty.CompareAndSwap(false, true) {
 		poke(f.wake)
 	}
 }
 
-// writeSoon has content written without delay.
-func (f *flusher) writeSoon() { poke(f.urgent) }
-
 // commitSoon has the running transaction committed without delay.
 func (f *flusher) commitSoon() { poke(f.large) }
 
 func (f *flusher) loop() {
 	defer close(f.done)
-	write, commit := newAlarm(), newAlarm()
+	commit := newAlarm()
 	for {
 		select {
 		case <-f.wake:
 			pause := f.fs.opts.FlushAfter
-			if f.failed() {
+			if f.fs.journal != nil {
+				pause = max(pause, f.fs.opts.CommitEvery)
+			}
+			if f.err != nil {
 				pause = max(pause, retryAfter)
 			}
-			write.set(pause)
-			if f.fs.journal != nil {
-				commit.set(max(pause, f.fs.opts.CommitEvery))
-			}
-		case <-f.urgent:
-			write.stop()
-			f.round(f.fs.journal == nil)
+			commit.set(pause)
 		case <-f.large:
-			write.stop()
 			commit.stop()
-			f.round(true)
-		case <-write.timer.C:
-			write.on = false
-			f.round(f.fs.journal == nil)
+			f.round()
 		case <-commit.timer.C:
 			commit.on = false
-			f.round(true)
+			f.round()
 		case <-f.quit:
-			write.stop()
 			commit.stop()
 			return
 		}
@@ -125,32 +107,15 @@ func (a *alarm) stop() {
 	a.timer.Stop()
 }
 
-// failed tells whether the last round failed.
-func (f *flusher) failed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err != nil
-}
-
-// round writes the content that has changed, and commits if commit is set.
-func (f *flusher) round(commit bool) {
+// round commits.
+func (f *flusher) round() {
 	f.dirty.Store(false)
-	var err error
-	if commit {
-		err = f.fs.writeAll(false, false)
-	} else {
-		err = f.fs.writeContent(false)
-		f.fs.pages.trim()
-	}
-	f.mu.Lock()
+	f.fs.compactTrees(false)
+	err := f.fs.commit(0)
 	if err != nil && f.err == nil {
-		f.fs.log("writing behind: %v", err)
+		f.fs.log("committing behind: %v", err)
 	}
-	f.err = err
-	f.rounds++
-	f.moved.Broadcast()
-	f.mu.Unlock()
-	if err != nil {
+	if f.err = err; err != nil {
 		f.dirtied()
 	}
 }
@@ -161,28 +126,22 @@ func (f *flusher) stop() {
 	<-f.done
 }
 
-// writeAll writes all content that has changed home, and commits. force says that trees are
-// to be compacted although their files may still be changing; asked is as writeContent's.
-func (fs *FS) writeAll(force, asked bool) error {
-	first := fs.writeContent(asked)
-	if first == nil {
-		fs.compactTrees(force)
-	}
-	if err := fs.commit(0); err != nil && first == nil {
-		first = err
-	}
-	fs.pages.trim()
-	return first
-}
-
 // Sync implements vfs.FileSystem.
 func (fs *FS) Sync() abi.Errno { return errno(fs.sync(false)) }
 
+// sync makes everything durable. force says that trees are to be compacted although their files may
+// still be changing.
 func (fs *FS) sync(force bool) error {
 	if fs.opts.ReadOnly {
 		return nil
 	}
-	err := fs.writeAll(force, true)
+	err := fs.writeContent(now)
+	if err == nil {
+		fs.compactTrees(force)
+	}
+	if e := fs.commit(0); e != nil && err == nil {
+		err = e
+	}
 	if e := fs.dev.Flush(); e != nil && err == nil {
 		err = e
 	}
@@ -194,6 +153,7 @@ func (fs *FS) Unmount() abi.Errno {
 	if fs.unmounted.Swap(true) {
 		return abi.EINVAL
 	}
+	fs.behind.stop()
 	fs.flusher.stop()
 	fs.stopJournal()
 	if fs.opts.ReadOnly {

@@ -90,6 +90,7 @@ type FS struct {
 	cleanState uint16            // superblock's state when all is written
 	gdt        []*buffer         // descriptor table
 	journalState
+	behind  contentWriter
 	flusher flusher
 	loose   looseTrees
 	windows windows
@@ -153,10 +154,12 @@ func Mount(dev blockdev.Device, opts Options) (*FS, error) {
 	}
 	fs.damage.base = fs.sb.ErrorCount
 	fs.mounted.Store(true)
+	fs.behind.init(fs)
 	fs.flusher.init(fs)
 	if !fs.readOnly.Load() {
 		fs.noteMount()
 		if err := fs.processOrphans(); err != nil {
+			fs.behind.stop()
 			fs.flusher.stop()
 			fs.stopJournal()
 			return nil, fmt.Errorf("orphan list: %w", err)

@@ -18,8 +18,9 @@ type inode struct {
 	mode atomic.Uint32 // copy of d.Mode, for reading without a lock
 	flag atomic.Uint32 // copy of d.Flags, likewise
 
-	wbMu sync.Mutex // held while content is written to the device
-	mu   sync.RWMutex
+	wbMu     sync.Mutex   // held while content is written to the device
+	wbWanted atomic.Int32 // who waits for it to change what content there is
+	mu       sync.RWMutex
 
 	// Guarded by mu; what is persistent is changed only under a handle, too.
 	d          disk.Inode

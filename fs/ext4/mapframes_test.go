@@ -203,7 +203,7 @@ func mappedFile(t *testing.T, bs string, seed uint64, steps int) {
 				t.Fatalf("step %d: sync: %v", step, e)
 			}
 		default:
-			if err := fs.writeContent(true); err != nil {
+			if err := fs.writeContent(now); err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
 		}

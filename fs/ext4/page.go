@@ -42,6 +42,7 @@ type pageChunk struct {
 	slots  []pageSlot // as many as were needed so far
 	sums   []uint64   // of all pages, once one is mapped to be stored to
 	listed bool       // in the inode's list of chunks with dirty pages
+	born   uint32     // when the oldest dirty page became so, by contentWriter.tick
 
 	used atomic.Bool // lately
 

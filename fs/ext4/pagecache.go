@@ -16,6 +16,8 @@ type pageCache struct {
 	ndirty  atomic.Int32
 	npinned atomic.Int32
 
+	nwriting atomic.Int32 // pages, or copies of them, that the device has
+
 	mu      sync.Mutex
 	ring    pageChunk // oldest next; the one of pinned pages, too
 	waiting []*inode  // with dirty pages, in order
@@ -134,6 +136,9 @@ func (c *pageCache) mark(ch *pageChunk, mask uint64) {
 	if fresh == 0 {
 		return
 	}
+	if ch.dirty == 0 {
+		ch.born = c.fs.behind.tick.Load()
+	}
 	ch.dirty |= fresh
 	k := int32(bits.OnesCount64(fresh))
 	t := &ch.n.pages
@@ -145,6 +150,9 @@ func (c *pageCache) mark(ch *pageChunk, mask uint64) {
 	}
 	c.wait(ch.n, true)
 }
+
+// unclean returns how many frames hold what the device has not yet taken.
+func (c *pageCache) unclean() int { return int(c.ndirty.Load() + c.nwriting.Load()) }
 
 // undirty forgets that the pages in mask are newer than the device.
 func (c *pageCache) undirty(ch *pageChunk, mask uint64) {
@@ -200,7 +208,7 @@ func (c *pageCache) wait(n *inode, dirty bool) {
 		c.waiting = append(c.waiting, n)
 	}
 	c.mu.Unlock()
-	c.fs.flusher.dirtied()
+	c.fs.behind.wrote()
 }
 
 // takeWaiting takes the list of inodes with dirty pages.

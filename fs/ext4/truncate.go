@@ -14,7 +14,7 @@ func (n *inode) resize(size int64) error {
 		return abi.EFBIG
 	}
 	for tries := 0; ; tries++ {
-		n.wbMu.Lock()
+		n.alone()
 		n.mu.Lock()
 		err := n.resizeLocked(size)
 		n.mu.Unlock()

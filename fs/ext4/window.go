@@ -115,7 +115,7 @@ func (w *windows) free(fs *FS, win window) {
 // are kept for growing files, and those that are reserved for trees in the worst case, by writing
 // the content behind. The caller holds no lock.
 func (fs *FS) freeBusy() error {
-	if err := fs.writeContent(false); err != nil {
+	if err := fs.writeContent(pressed); err != nil {
 		return err
 	}
 	fs.windows.closeAll(fs)

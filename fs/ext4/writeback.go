@@ -30,8 +30,9 @@ type pass struct {
 	err  error        // the first; nothing is placed after that
 	held bool         // a reference goes back at the end
 
-	asked  bool // look for stores by way of mappings now, not only now and then
-	stores bool // there may be more of them at any time
+	urgency urgency
+	stores  bool // mappings may store to the file at any time
+	young   bool // what was left for the next round is still dirty
 
 	// What was claimed last lies before this block of the file, and there on the device.
 	next uint32
@@ -67,12 +68,19 @@ type placement struct {
 func (p *pass) begin() {
 	n := p.n
 	n.mu.Lock()
-	n.noticeAll(p.asked)
+	n.noticeAll(p.urgency == now)
 	p.stores = n.pages.nstored > 0
-	p.todo = n.pages.todo
+	todo := n.pages.todo
 	n.pages.todo = nil
-	for _, c := range p.todo {
+	tick := n.fs.behind.tick.Load()
+	for _, c := range todo {
+		if c.dirty != 0 && p.urgency == old && c.born == tick {
+			n.pages.todo = append(n.pages.todo, c)
+			p.young = true
+			continue
+		}
 		c.listed = false
+		p.todo = append(p.todo, c)
 	}
 	n.mu.Unlock()
 	byIndex := func(a, b *pageChunk) int { return cmp.Compare(a.index, b.index) }
@@ -117,6 +125,7 @@ func (p *pass) gather() (*part, error) {
 	for _, x := range b.pieces {
 		if err == nil {
 			n.fs.pages.undirty(x.c, x.mask)
+			n.fs.pages.nwriting.Add(int32(bits.OnesCount64(x.mask)))
 		} else {
 			p.todo = append(p.todo, x.c)
 		}
@@ -287,6 +296,7 @@ func (b *part) finish(err error) {
 			}
 			k++
 		}
+		fs.pages.nwriting.Add(int32(-bits.OnesCount64(x.mask)))
 		fs.pages.mark(x.c, again)
 		fs.pages.settle(x.c)
 	}
@@ -319,7 +329,7 @@ func (p *pass) end() {
 		n.fs.pages.wait(n, true)
 		n.mu.Unlock()
 	}
-	if p.stores {
+	if p.stores || p.young {
 		n.fs.pages.wait(n, true)
 	}
 	n.wbMu.Unlock()
@@ -328,12 +338,20 @@ func (p *pass) end() {
 	}
 }
 
+// alone takes n.wbMu, for who wants to change what content there is, and does not wait for more than
+// the batches that are on their way.
+func (n *inode) alone() {
+	n.wbWanted.Add(1)
+	n.wbMu.Lock()
+	n.wbWanted.Add(-1)
+}
+
 // writeback writes the content of n home that is dirty when it is called. It does not flush
 // the device.
 func (n *inode) writeback() error {
 	n.wbMu.Lock()
 	w := writeBehind{fs: n.fs}
-	w.file(&pass{n: n, asked: true})
+	w.file(&pass{n: n, urgency: now})
 	return w.close()
 }
 

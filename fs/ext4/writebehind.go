@@ -26,6 +26,11 @@ func (w *writeBehind) file(p *pass) {
 		return
 	}
 	for {
+		if p.urgency < now && p.n.wbWanted.Load() > 0 {
+			// Somebody wants to truncate it, maybe, and will have it to himself soon.
+			w.parts = append(w.parts, &part{pass: p, last: true})
+			break
+		}
 		b, err := p.gather()
 		if err != nil {
 			// What went before may still be under way, and the pass ends with it.
@@ -104,7 +109,7 @@ func (w *writeBehind) finish(f *flight, err error) {
 		b.finish(e)
 		w.note(p.err)
 	}
-	w.fs.flusher.progress()
+	w.fs.behind.progress()
 }
 
 func (w *writeBehind) note(err error) {
@@ -126,9 +131,17 @@ func (w *writeBehind) close() error {
 	return w.err
 }
 
-// writeContent writes all content home that has changed, without a flush of the device. What mappings
-// have stored is looked for now and then only, unless asked is set.
-func (fs *FS) writeContent(asked bool) error {
+// urgency says what of the content that has changed writeContent writes.
+type urgency uint8
+
+const (
+	old     urgency = iota // what has been waiting for some time
+	pressed                // all that is known to have changed: memory is wanted
+	now                    // also what mappings have stored up to now: somebody syncs
+)
+
+// writeContent writes content home that has changed, without a flush of the device.
+func (fs *FS) writeContent(u urgency) error {
 	list := fs.pages.takeWaiting()
 	w := writeBehind{fs: fs}
 	for i, n := range list {
@@ -140,7 +153,7 @@ func (fs *FS) writeContent(asked bool) error {
 			w.close()
 			n.wbMu.Lock()
 		}
-		w.file(&pass{n: n, held: true, asked: asked})
+		w.file(&pass{n: n, held: true, urgency: u})
 		if w.err != nil {
 			for _, n := range list[i+1:] {
 				fs.pages.wait(n, n.pages.dirty())
@@ -149,46 +162,4 @@ func (fs *FS) writeContent(asked bool) error {
 		}
 	}
 	return w.close()
-}
-
-// throttle makes a writer wait while too much is dirty. The caller holds no lock.
-func (fs *FS) throttle() error {
-	dirty := int(fs.pages.ndirty.Load())
-	if dirty < fs.pages.limit/4 {
-		return nil
-	}
-	fs.flusher.writeSoon()
-	if dirty < fs.pages.limit*3/4 {
-		return nil
-	}
-	f := &fs.flusher
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for int(fs.pages.ndirty.Load()) >= fs.pages.limit/2 {
-		if f.err != nil {
-			return f.err
-		}
-		f.moved.Wait()
-	}
-	return nil
-}
-
-// makeRoom has changes written so that frames become free. The caller holds no lock.
-func (fs *FS) makeRoom() error {
-	f := &fs.flusher
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	round := f.rounds
-	for f.rounds < round+1 {
-		f.writeSoon()
-		f.moved.Wait()
-	}
-	return f.err
-}
-
-// progress wakes who waits for content to be written.
-func (f *flusher) progress() {
-	f.mu.Lock()
-	f.moved.Broadcast()
-	f.mu.Unlock()
 }
