@@ -6,9 +6,14 @@
 // fs.go mounts and unmounts; superblock.go, group.go and zone.go know the geometry.
 // cache.go holds metadata blocks, page.go file content. inode.go and icache.go are the
 // inodes, extent.go and its neighbours say where content is, dir.go and htree.go what is
-// in directories. Operations of the vfs have a file by their noun (create.go, rename.go,
-// write.go, truncate.go ...). handle.go is how every change of metadata is made, commit.go
-// how changes reach the device, flusher.go when.
+// in directories, xattr.go what is in attributes. balloc.go and ialloc.go find free blocks
+// and inodes, with freespace.go to tell them where to look. Operations of the vfs have a
+// file by their noun (create.go, rename.go, write.go, truncate.go ...). handle.go is how
+// every change of metadata is made, commit.go and journal.go how changes reach the device,
+// flusher.go when. damage.go tells of what is found wrong.
+//
+// As in Linux, a directory gets a hash tree when it outgrows its first block; one that was
+// made linear and long by something else stays so, and e2fsck -D is the way to index it.
 //
 // # The image is hostile
 //
@@ -29,8 +34,9 @@
 //
 // namespace lock (rmdir and rename of directories), writeback lock of an inode, inodes
 // (directory before its child; only under the namespace lock two directories), transaction
-// lock (shared by handles, exclusive for a commit's copy), group, inode cache shard,
-// buffer cache shard, page list, device. An inode's persistent fields are changed under
-// both its lock and the shared transaction lock, so that either lock (the transaction
-// lock exclusively) suffices to read them.
+// lock (shared by handles, exclusive for a commit's copy), shared attributes, group, index
+// of free space, bitmap cache (which only tries the locks of other groups), inode cache
+// shard, buffer cache shard, page list, damage, device. An inode's persistent fields are
+// changed under both its lock and the shared transaction lock, so that either lock (the
+// transaction lock exclusively) suffices to read them.
 package ext4
