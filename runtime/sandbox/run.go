@@ -82,8 +82,14 @@ func (b *boot) mount() (*vfs.Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", c.Image, err)
 	}
-	return vfs.NewNamespace(b.fs), nil
+	ns := vfs.NewNamespace(b.fs)
+	ns.SetCacheLimit(int(min(max(c.CacheBytes/2/nameBytes, 1024), vfs.DefaultCacheLimit)))
+	return ns, nil
 }
+
+// nameBytes is about what a name in memory takes with the inode that it holds there: names take no
+// more of the memory than half of what the cache of content does.
+const nameBytes = 1 << 10
 
 // mountVirtual mounts what is the kernel's own, over what the image may have there.
 func (b *boot) mountVirtual(ns *vfs.Namespace) error {
