@@ -17,9 +17,10 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 	m.node = func(b uint64) (bool, error) {
 		blocks++
 		if ino == disk.ResizeInode && b != uint64(le.Uint32(n.Block[4*(disk.DirectBlocks+1):])) {
-			// But for the first indirect block, its blocks are the groups', and there are not more than those.
+			// But for the first indirect block, its blocks are the groups', and there are not more of them than
+			// that one can list.
 			nodes++
-			return nodes <= int(c.sb.ReservedGDT), nil
+			return nodes <= c.bs/4, nil
 		}
 		again, err := c.claim(b, 1)
 		return !again, err

@@ -370,7 +370,7 @@ var onlyOurs = []explanation{
 	{regexp.MustCompile("^block map.*"), regexp.MustCompile("^(note .*\n)*error block-metadata: inode 1, [^\n]*\n$"), "e2fsck lets bad blocks in inode tables pass"},
 	{regexp.MustCompile("^super journal_dev"), regexp.MustCompile("error journal-inode"), "Linux refuses to mount a file system with two journals"},
 	{regexp.MustCompile("^inode file_acl"), regexp.MustCompile("^(note .*\n)*error (block-range|xattr-block): inode ([13-9]|10), [^\n]*\n$"), "e2fsck tells of wrong blocks of attributes when it comes to a name, and inodes of the file system itself have none"},
-	{regexp.MustCompile("^block bitmap"), regexp.MustCompile("1 blocks are in use, but free"), "e2fsck sets the bits of metadata of groups without a bitmap itself"},
+	{regexp.MustCompile("^block bitmap"), regexp.MustCompile("^(note .*\n)*(error bitmap-checksum.*\n)?error block-bitmap.*are in use, but free.*\n$"), "e2fsck sets the bits of metadata of groups without a bitmap itself"},
 	{regexp.MustCompile("^extent node depth"), regexp.MustCompile("error extent-header"), "e2fsck believes the root; Linux refuses the node"},
 	{regexp.MustCompile("^htree (hash|block)"), regexp.MustCompile("error htree-hash"), "e2fsck does not compare the hashes at the ends of nodes; the names cannot be found"},
 }

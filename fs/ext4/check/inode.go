@@ -310,6 +310,12 @@ func (c *checker) reservedInode(ino uint32, raw []byte, n *disk.Inode) error {
 			return err
 		}
 	}
+	switch ino {
+	case disk.JournalInode, disk.UserQuotaInode, disk.GrpQuotaInode:
+		if n.Links == 0 {
+			return nil
+		}
+	}
 	return c.inodeBlocks(ino, raw, n)
 }
 

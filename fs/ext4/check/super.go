@@ -166,6 +166,14 @@ func (c *checker) superValues() error {
 			return err
 		}
 	}
+	if size := uint64(s.DescriptorSize()); c.hasIncompat(disk.IncompatMetaBG) && s.BlocksPerGroup > 0 && size > 0 {
+		if table := (s.GroupCount()*size + bs - 1) / bs; uint64(s.FirstMetaBG) > table {
+			bad = true
+			if err := c.add(at(SuperValue), "first_meta_bg is %d, of a descriptor table of %d blocks", s.FirstMetaBG, table); err != nil {
+				return err
+			}
+		}
+	}
 	if s.BlocksPerGroup%8 != 0 {
 		bad = true
 		if err := c.add(at(SuperValue), "blocks_per_group is %d, must be a multiple of 8", s.BlocksPerGroup); err != nil {
