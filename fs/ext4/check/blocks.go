@@ -11,6 +11,8 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 		return err
 	}
 	dir := n.Mode&modeType == modeDir
+	// An inode of the file system's own may say that it is a directory, too.
+	listed := len(c.dirs) > 0 && c.dirs[len(c.dirs)-1].ino == ino
 	nodes := 0 // of the resize inode
 	last, lastInit := int64(-1), int64(-1)
 	m := fileMap{c: c, ino: ino, inode: n, dir: dir, seed: c.inodeSeed(ino, n.Generation)}
@@ -35,7 +37,7 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 			return nil
 		}
 		again, err := c.claim(b, k)
-		if dir {
+		if listed {
 			c.addRun(l, k, b, again)
 		}
 		return err
@@ -56,7 +58,7 @@ func (c *checker) inodeBlocks(ino uint32, raw []byte, n *disk.Inode) error {
 			err = c.add(inInode(InodeFlags, ino), "it has a flag for a hash tree, but is not a directory")
 		case !c.hasCompat(disk.CompatDirIndex):
 			err = c.add(inInode(InodeFlags, ino), "it has a flag for a hash tree, but the file system has none")
-		default:
+		case listed:
 			c.dirs[len(c.dirs)-1].flags |= dirIndexed
 		}
 		if err != nil {

@@ -35,9 +35,6 @@ func (r dirRun) len() uint32 { return r.n &^ runShared }
 
 // addRun notes blocks of the directory that is being scanned.
 func (c *checker) addRun(logical, n, b uint64, shared bool) {
-	if len(c.dirs) == 0 {
-		return
-	}
 	mine := c.runs[c.dirs[len(c.dirs)-1].run:]
 	if i := len(mine) - 1; i >= 0 && !shared && mine[i].n&runShared == 0 &&
 		uint64(mine[i].logical+mine[i].n) == logical && mine[i].block+uint64(mine[i].n) == b {

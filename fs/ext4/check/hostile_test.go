@@ -133,6 +133,19 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
+// inodeBytes returns an inode of the first group of an image with inodes of 256 bytes; nil if it cannot be.
+func inodeBytes(p []byte, ino int) []byte {
+	var s disk.Superblock
+	if s.Decode(p[disk.SuperblockOffset:]) != nil || s.LogBlockSize > 2 {
+		return nil
+	}
+	at := int(le.Uint32(p[(int(s.FirstDataBlock)+1)*s.BlockSize()+8:]))*s.BlockSize() + (ino-1)*256
+	if at < 0 || at+256 > len(p) {
+		return nil
+	}
+	return p[at:][:256]
+}
+
 // TestHostile damages images in many places at once.
 func TestHostile(t *testing.T) {
 	rounds := 300
@@ -157,7 +170,7 @@ func TestHostile(t *testing.T) {
 			if r.IntN(3) > 0 {
 				off = r.IntN(len(p) / 8)
 			}
-			switch r.IntN(4) {
+			switch r.IntN(6) {
 			case 0:
 				p[off] = byte(r.Uint32())
 			case 1:
@@ -169,6 +182,9 @@ func TestHostile(t *testing.T) {
 				n := 4 << r.IntN(9)
 				from := r.IntN(len(p)) &^ (n - 1)
 				copy(p[off&^(n-1):], p[from:min(from+n, len(p))])
+			case 4, 5:
+				// An inode in another's place.
+				copy(inodeBytes(p, 1+r.IntN(300)), inodeBytes(p, 1+r.IntN(300)))
 			}
 		}
 		copy(p[disk.SuperblockOffset:], base[disk.SuperblockOffset:][:64])
@@ -287,5 +303,27 @@ func TestKeep(t *testing.T) {
 	}
 	if !strings.Contains(r.Err().Error(), "40 problems") {
 		t.Error(r.Err())
+	}
+}
+
+// TestReservedDirectory: the journal's inode says that it is a directory with a hash tree, and the root says
+// that it is none.
+func TestReservedDirectory(t *testing.T) {
+	for _, root := range []bool{true, false} {
+		d := ownImage(t, 4<<20, 1024)
+		copy(inodeBytes(d.p, disk.JournalInode), inodeBytes(d.p, disk.RootInode))
+		flags := inodeBytes(d.p, disk.JournalInode)[0x20:]
+		le.PutUint32(flags, le.Uint32(flags)|disk.InodeIndex)
+		if !root {
+			le.PutUint16(inodeBytes(d.p, disk.RootInode), modeReg|0o755)
+		}
+		mendAll(d.p)
+		r, err := Run(d, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(r.Err().Error(), string(JournalInode)) {
+			t.Errorf("root %v: %v", root, r.Err())
+		}
 	}
 }
