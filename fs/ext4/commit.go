@@ -65,8 +65,8 @@ func (fs *FS) put(f *frozen) error {
 		defer fs.release(f)
 		if err := fs.writeFrozen(f); err != nil {
 			fs.thaw(f)
-			if !errors.Is(err, blockdev.ErrNoSpace) && !fs.readOnly.Swap(true) {
-				fs.log("writing failed, file system is now read-only: %v", err)
+			if !errors.Is(err, blockdev.ErrNoSpace) {
+				fs.abort(err)
 			}
 			return fmt.Errorf("transaction %d: %w", f.tx.id, err)
 		}

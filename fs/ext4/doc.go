@@ -23,20 +23,42 @@
 //
 // # Changing metadata
 //
-// A change takes the locks of its inodes, begins a [handle], gets write access to each
-// block and inode that it will change, changes them, and ends the handle. All changes of a
-// handle are in one transaction. A commit waits for open handles to end, copies the
-// transaction's blocks (inodes are encoded into their table blocks only then, and
-// checksums computed), lets new handles begin, writes the transaction's file content, and
-// then the copies.
+// A change takes the locks of its inodes, begins a [handle] with the number of blocks that it
+// may change, gets write access to each block and inode that it will change, changes them, and
+// ends the handle. All changes of a handle are in one transaction. A handle waits for nothing:
+// not for another handle, a commit, a frame, or the lock of an inode that others know. To begin
+// one may mean to wait for a commit and a checkpoint, which take no inode's lock.
+//
+// A commit waits for open handles to end, copies the transaction's blocks (inodes are encoded
+// into their table blocks only then, and checksums computed), lets new handles begin, and gives
+// the copies to the journal, in one request to the device: the blocks, a flush, the commit
+// record, a flush. Content has been written before the transaction that leads to it began to
+// exist, so that the first flush covers it, too. Who needs the same transaction waits for the
+// same commit; a flush counts for whoever's writes had returned when it started (syncdevice.go).
+//
+// What is committed goes home later, in large sorted batches that copy from the log itself
+// ([jbd2.Log]); until then, blocks that are not in memory are read from there. The log's tail
+// moves when what it passes is on stable storage at home, and log blocks are used again when
+// the journal's superblock with the new tail is. Metadata blocks that are freed are revoked in
+// the transaction that frees them, and may be used again, for whatever, when it is committed.
+//
+// A write that fails for want of space behind the device makes its transaction wait, and every
+// commit tries it again first. Any other failure of the journal, and any corruption that is
+// found, aborts it: nothing is committed any more, the file system is read-only, and both
+// superblocks say why, if they can be written. So does a flush that fails, for whatever reason:
+// what was written before it may be lost, and no later flush would tell.
+//
+// A file system without a journal has its transactions written home at once, content before
+// metadata and what is new before what leads to it, and is marked as not clean meanwhile.
 //
 // # Lock order
 //
 // namespace lock (rmdir and rename of directories), writeback lock of an inode, inodes
-// (directory before its child; only under the namespace lock two directories), transaction
-// lock (shared by handles, exclusive for a commit's copy), shared attributes, group, index
-// of free space, bitmap cache (which only tries the locks of other groups), inode cache
-// shard, buffer cache shard, page list, damage, device. An inode's persistent fields are
+// (directory before its child; only under the namespace lock two directories), commit lock,
+// transaction lock (shared by handles, exclusive for a commit's copy), orphans, shared
+// attributes, group, index of free space, bitmap cache (which only tries the locks of other
+// groups), inode cache shard, journal, buffer cache shard, page list, damage, device. An
+// inode's persistent fields are
 // changed under both its lock and the shared transaction lock, so that either lock (the
 // transaction lock exclusively) suffices to read them.
 package ext4

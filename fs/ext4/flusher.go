@@ -71,6 +71,9 @@ func (f *flusher) loop() {
 			}
 			commit.set(pause)
 		case <-f.large:
+			if f.err != nil {
+				break // the alarm tries again
+			}
 			commit.stop()
 			f.round()
 		case <-commit.timer.C:
@@ -142,7 +145,7 @@ func (fs *FS) sync(force bool) error {
 	if e := fs.commit(0); e != nil && err == nil {
 		err = e
 	}
-	if e := fs.dev.Flush(); e != nil && err == nil {
+	if e := fs.flush(); e != nil && err == nil {
 		err = e
 	}
 	return err

@@ -1,6 +1,9 @@
 package ext4
 
 import (
+	"fmt"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -41,7 +44,17 @@ type handle struct {
 	fs      *FS
 	tx      *transaction
 	credits int32
+	audit   *handleAudit // in tests
 }
+
+// handleAudit counts what a handle adds to its transaction.
+type handleAudit struct {
+	used  atomic.Int32
+	begun string // file and line
+}
+
+// overdrawn, if tests set it, is told of handles that change more blocks than they asked for.
+var overdrawn func(begun string, credits, used int32)
 
 // begin opens a handle that changes at most credits blocks of metadata: each block that it
 // asks access for counts once, those of inodes, bitmaps, group descriptors and the superblock
@@ -59,7 +72,11 @@ func (fs *FS) begin(credits int) (handle, error) {
 			if fs.onBegin != nil {
 				fs.onBegin(credits)
 			}
-			return handle{fs, tx, int32(credits)}, nil
+			h := handle{fs: fs, tx: tx, credits: int32(credits)}
+			if overdrawn != nil {
+				h.audit = &handleAudit{begun: caller(2)}
+			}
+			return h, nil
 		}
 		fs.txLock.RUnlock()
 		if err := fs.makeLogRoom(tx, credits); err != nil {
@@ -68,8 +85,17 @@ func (fs *FS) begin(credits int) (handle, error) {
 	}
 }
 
+// caller returns file and line of a function's caller.
+func caller(skip int) string {
+	_, file, line, _ := runtime.Caller(skip)
+	return fmt.Sprintf("%s:%d", filepath.Base(file), line)
+}
+
 // end closes the handle. What was changed under it may be committed from now on.
 func (h handle) end() {
+	if h.audit != nil && h.audit.used.Load() > h.credits {
+		overdrawn(h.audit.begun, h.credits, h.audit.used.Load())
+	}
 	many := int(h.tx.size.Load()) > h.fs.manyChanges
 	h.tx.reserved.Add(-h.credits)
 	h.fs.txLock.RUnlock()
@@ -85,6 +111,9 @@ func (h handle) access(b *buffer) {
 		return
 	}
 	h.fs.buffers.ref(b)
+	if h.audit != nil {
+		h.audit.used.Add(1)
+	}
 	h.tx.mu.Lock()
 	h.tx.buffers = append(h.tx.buffers, b)
 	h.tx.size.Store(int32(len(h.tx.buffers)))

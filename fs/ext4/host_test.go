@@ -150,6 +150,7 @@ func (s noise) Get(p []byte) (int, abi.Errno) {
 	return len(p), 0
 }
 
+// step does one thing. Without t it may fail as the device does.
 func (g *generator) step(t testing.TB) {
 	d := g.dir()
 	defer d.Unref()
@@ -161,7 +162,7 @@ func (g *generator) step(t testing.TB) {
 		}
 	}
 	clean := func(e abi.Errno) {
-		if e == abi.EUCLEAN || e == abi.EIO {
+		if t != nil && (e == abi.EUCLEAN || e == abi.EIO) {
 			t.Fatalf("a step fails: %v", e)
 		}
 	}

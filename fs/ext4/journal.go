@@ -14,11 +14,11 @@ import (
 
 // journalState is what a file system knows of its journal.
 type journalState struct {
-	journal     *jbd2.Log // nil: changes go home directly
-	superBuf    *buffer   // the superblock's block, if it goes through the journal
-	maxTx       int       // changed blocks that a transaction may have
-	manyChanges int       // from so many on, a commit starts early
-	committing  atomic.Int64
+	journal     *jbd2.Log    // nil: changes go home directly
+	superBuf    *buffer      // the superblock's block, if it goes through the journal
+	maxTx       int          // changed blocks that a transaction may have
+	manyChanges int          // from so many on, a commit starts early
+	committing  atomic.Int64 // log blocks that the transaction takes that is closed, but not committed
 	abortCause  atomic.Pointer[error]
 	abortMu     sync.Mutex
 
@@ -177,7 +177,7 @@ func (fs *FS) makeLogRoom(tx *transaction, credits int) error {
 	if credits > fs.maxTx {
 		return fmt.Errorf("a change of %d blocks is too large for a journal of %d: %w", credits, fs.journal.Capacity(), abi.ENOSPC)
 	}
-	if err := fs.commitNow(tx.id); err != nil {
+	if err := fs.commit(tx.id); err != nil {
 		return err
 	}
 	want := fs.journal.Need(fs.maxTx, fs.maxTx) + int(fs.committing.Load())
@@ -187,21 +187,10 @@ func (fs *FS) makeLogRoom(tx *transaction, credits int) error {
 	return fs.checkpoint(want)
 }
 
-// commitNow is commit for callers that hold inodes' locks.
-func (fs *FS) commitNow(need uint64) error {
-	if fs.committed.Load() >= need {
-		return nil
-	}
-	fs.commitMu.Lock()
-	defer fs.commitMu.Unlock()
-	return fs.commitLocked(need)
-}
-
 // writeLog commits f to the journal.
 func (fs *FS) writeLog(f *frozen) error {
 	need := fs.journal.Need(len(f.log.Blocks), len(f.log.Revoked))
 	fs.committing.Store(int64(need))
-	defer fs.committing.Store(0)
 	if need > fs.journal.Free() {
 		if err := fs.journal.Checkpoint(need); err != nil {
 			return err
@@ -212,6 +201,7 @@ func (fs *FS) writeLog(f *frozen) error {
 	if err := fs.journal.Commit(&f.log); err != nil {
 		return err
 	}
+	fs.committing.Store(0)
 	if free, all := fs.journal.Free(), fs.journal.Capacity(); free < all/2 || all-free > maxUncheckpointed {
 		poke(fs.checkpointWake)
 	}
@@ -275,12 +265,11 @@ func (fs *FS) closeJournal() error {
 // device keeps the last consistent state. Cause is noted in both superblocks if they can be
 // written. It may be called with any locks but the journal's.
 func (fs *FS) abort(cause error) {
-	first := !fs.readOnly.Swap(true)
+	if !fs.readOnly.Swap(true) {
+		fs.log("writing failed, file system is now read-only: %v", cause)
+	}
 	if fs.journal == nil || !fs.abortCause.CompareAndSwap(nil, &cause) {
 		return
-	}
-	if first {
-		fs.log("journal aborted, file system is now read-only: %v", cause)
 	}
 	no := uint32(abi.EIO)
 	if e := errno(cause); e == abi.EUCLEAN || e == abi.ENOSPC {
@@ -296,6 +285,15 @@ func (fs *FS) abort(cause error) {
 	if err != nil {
 		fs.log("the error could not be noted on the device: %v", err)
 	}
+}
+
+// flush is Flush of the device. When it fails, nobody knows what the device has.
+func (fs *FS) flush() error {
+	err := fs.dev.Flush()
+	if err != nil {
+		fs.abort(err)
+	}
+	return err
 }
 
 // aborted returns an error if the journal was aborted.

@@ -48,6 +48,7 @@ type part struct {
 	runs   []placement
 	vecs   []blockdev.Vec
 	size   int64 // of the file when it was gathered
+	plain  bool  // nothing but content is to be written
 	last   bool  // of the pass
 }
 
@@ -122,6 +123,7 @@ func (p *pass) gather() (*part, error) {
 	if err != nil {
 		b.unclaim(b.runs)
 	}
+	b.plain = len(b.runs) == 0 && !n.wroteDue && n.size == int64(n.d.Size)
 	for _, x := range b.pieces {
 		if err == nil {
 			n.fs.pages.undirty(x.c, x.mask)
@@ -348,9 +350,13 @@ func (n *inode) alone() {
 
 // writeback writes the content of n home that is dirty when it is called. It does not flush
 // the device.
-func (n *inode) writeback() error {
+func (n *inode) writeback() error { return n.writeOut(false) }
+
+// writeOut is writeback. With sync, the device is flushed, too, if nothing else has to be done
+// before; the caller's flush is free then.
+func (n *inode) writeOut(sync bool) error {
 	n.wbMu.Lock()
-	w := writeBehind{fs: n.fs}
+	w := writeBehind{fs: n.fs, sync: sync}
 	w.file(&pass{n: n, urgency: now})
 	return w.close()
 }
@@ -404,21 +410,28 @@ func (n *inode) syncContent(dataOnly bool) error {
 	if fs.opts.ReadOnly {
 		return nil
 	}
-	if err := n.writeback(); err != nil {
+	if err := n.writeOut(n.lastChange(dataOnly) <= fs.committed.Load()); err != nil {
+		if fs.flushFailed() {
+			fs.abort(err)
+		}
 		return err
 	}
-	n.mu.RLock()
-	need := n.sizeTx
-	if !dataOnly {
-		need = n.attrTx
-	}
-	n.mu.RUnlock()
-	if need != 0 {
+	if need := n.lastChange(dataOnly); need != 0 {
 		if err := fs.commit(need); err != nil {
 			return err
 		}
 	}
-	return fs.dev.Flush()
+	return fs.flush()
+}
+
+// lastChange returns the last transaction that fsync must see committed, or fdatasync.
+func (n *inode) lastChange(dataOnly bool) uint64 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if dataOnly {
+		return n.sizeTx
+	}
+	return n.attrTx
 }
 
 // Sync implements vfs.Node.

@@ -1,6 +1,10 @@
 package ext4
 
-import "fmt"
+import (
+	"fmt"
+
+	"pinhole/blockdev"
+)
 
 // writeBehind writes content of files to the device, that of small ones together. While the device
 // takes one batch, the next is gathered.
@@ -10,6 +14,7 @@ type writeBehind struct {
 	pages  int
 	flying *flight // the batch that the device has
 	err    error   // the first
+	sync   bool    // if all that there is to do is to write a batch, flush it in the same request
 }
 
 // flight is a batch on its way.
@@ -62,13 +67,23 @@ func (w *writeBehind) launch() {
 	}
 	f := &flight{parts: w.parts, errs: make(chan error, 1)}
 	w.parts, w.pages = nil, 0
-	go func() { f.errs <- f.write(w.fs) }()
+	go func() { f.errs <- f.write(w.fs, false) }()
 	w.land()
 	w.flying = f
 }
 
-// write gives the content to the device.
-func (f *flight) write(fs *FS) error {
+// plain tells whether nothing but content changes.
+func (f *flight) plain() bool {
+	for _, b := range f.parts {
+		if !b.plain {
+			return false
+		}
+	}
+	return true
+}
+
+// write gives the content to the device, and flushes it if sync is set.
+func (f *flight) write(fs *FS, sync bool) error {
 	vecs := f.parts[0].vecs
 	if len(f.parts) > 1 {
 		vecs = nil
@@ -76,8 +91,11 @@ func (f *flight) write(fs *FS) error {
 			vecs = append(vecs, b.vecs...)
 		}
 	}
-	if len(vecs) == 0 {
+	switch {
+	case len(vecs) == 0:
 		return nil
+	case sync:
+		return blockdev.Commit(fs.dev, vecs, blockdev.Vec{})
 	}
 	return fs.dev.WriteV(vecs)
 }
@@ -124,7 +142,7 @@ func (w *writeBehind) close() error {
 		// Nothing to be done meanwhile.
 		f := &flight{parts: w.parts}
 		w.parts, w.pages = nil, 0
-		w.finish(f, f.write(w.fs))
+		w.finish(f, f.write(w.fs, w.sync && f.plain()))
 	}
 	w.launch()
 	w.land()
