@@ -3,6 +3,7 @@ package crash
 import (
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // allowed says what a file may be after a crash.
@@ -57,24 +58,47 @@ func (a *allowed) sizes() (lo, hi int64, exact []int64) {
 	return lo, hi, exact
 }
 
-// spreads divides [0, size) by what may be there.
-func (a *allowed) spreads(size int64) []spread {
-	cuts := []int64{0, size}
-	for _, c := range a.file.changes {
-		if c.op >= a.hi {
-			break
+// layouts keeps what spreads has computed: most files are the same in most states.
+type layouts map[layoutKey][]spread
+
+type layoutKey struct {
+	file        *object
+	durable, hi int // changes before each of them
+	k           int // those that are not writes
+}
+
+// spreads divides the file by what may be there, up to its largest size.
+func (a *allowed) spreads(known layouts) []spread {
+	key := layoutKey{file: a.file, durable: a.changesBefore(a.durable), hi: a.changesBefore(a.hi)}
+	for _, c := range a.file.changes[:a.changesBefore(a.k)] {
+		if c.kind != changeWrite {
+			key.k++
 		}
+	}
+	if out, ok := known[key]; ok {
+		return out
+	}
+	cuts := []int64{0}
+	for _, c := range a.file.changes[:key.hi] {
 		cuts = append(cuts, c.off, c.end, c.size, roundUp(c.end, a.blockSize), roundUp(c.off, a.blockSize))
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
 	var out []spread
 	for i := 1; i < len(cuts); i++ {
-		if lo, hi := cuts[i-1], cuts[i]; lo >= 0 && hi <= size {
-			out = append(out, spread{lo, hi, a.versions(lo, hi)})
+		v := a.versions(cuts[i-1], cuts[i])
+		if n := len(out); n > 0 && slices.Equal(out[n-1].versions, v) {
+			out[n-1].end = cuts[i]
+		} else {
+			out = append(out, spread{cuts[i-1], cuts[i], v})
 		}
 	}
+	known[key] = out
 	return out
+}
+
+func (a *allowed) changesBefore(op int) int {
+	return sort.Search(len(a.file.changes), func(i int) bool { return a.file.changes[i].op >= op })
 }
 
 func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
@@ -127,12 +151,16 @@ func (a *allowed) versions(lo, hi int64) []uint32 {
 }
 
 // check compares a file with what it may be.
-func (a *allowed) check(s *seenInode, all []*object) error {
+func (a *allowed) check(s *seenInode, all []*object, known layouts) error {
 	lo, hi, exact := a.sizes()
 	if !(s.size >= lo && s.size <= hi && s.size%a.blockSize == 0 || slices.Contains(exact, s.size)) {
 		return fmt.Errorf("%v has %d bytes, want %d, or of %d to %d\n%s", a.file, s.size, exact, lo, hi, a.history())
 	}
-	for _, sp := range a.spreads(s.size) {
+	for _, sp := range a.spreads(known) {
+		if sp.off >= s.size {
+			break
+		}
+		sp.end = min(sp.end, s.size)
 		if err := a.checkSpread(s, sp, all); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func growDirectory(name, disk string, files, nameLen, every int) *workload {
 			s.add("fsync d")
 		}
 	}
-	return one(name, disk, "mkdir d", s, 30, 2500)
+	return one(name, disk, "mkdir d", s, 30, 900)
 }
 
 // scatterExtents makes a file of many extents, in random order, then cuts them.
@@ -68,7 +68,7 @@ func scatterExtents(name, disk string, block int64, extents int) *workload {
 	s.add("fsync f; punch f %d %d; fsync f; punch g %d %d; fsync g", end/4, end/4, 3*block+100, 20*block)
 	s.add("truncate f %d; fsync f; append f %d; fsync f; zero f %d %d; fsync f", end/3+77, 9*block, end/8, end/8)
 	s.add("falloc f 0 %d; fsync f; truncate f 0; append f %d; fsync f; truncate g %d; unlink f; sync", end/2, 3*block, block/2)
-	return one(name, disk, "", s, 30, 2500)
+	return one(name, disk, "", s, 30, 900)
 }
 
 // shareAttributes has files share blocks of attributes, and part again.
@@ -83,7 +83,7 @@ func shareAttributes(disk string) *workload {
 		s.add("rmxattr f%d user.same; setxattr f%d user.same 600", i, i)
 	}
 	s.add("sync; unlink f2; unlink f3; unlink f5; unlink f8; unlink f9; unlink f10; unlink f11; unlink g")
-	return one("shared attributes "+disk, disk, "", s, 30, 1000)
+	return one("shared attributes "+disk, disk, "", s, 30, 900)
 }
 
 // keepOrphans has files without names, which a recovery must free.
@@ -96,7 +96,7 @@ func keepOrphans(disk string) *workload {
 	s.add("rename f4 f5; append @h5 5000; fsync f5; close @h0; close @h2; unlink f6; truncate @h6 200k; append @h6 9000; fsync @h6")
 	s.add("tmpfile . @t; append @t 50k; fsync @t; tmpfile . @u; append @u 5k; link @u u; fsync u; close @t")
 	s.add("unlink f7; close @h7; close @h6; close @h1; close @h3; unlink u; sync; close @u; creat z; append z 60k; fsync z")
-	return one("orphans "+disk, disk, "", s, 40, 1500)
+	return one("orphans "+disk, disk, "", s, 40, 900)
 }
 
 // cutLarge truncates and removes files of so many extents that it takes several transactions.
@@ -111,7 +111,7 @@ func cutLarge(disk string, block int64) *workload {
 		setup.add("fsync %s", f)
 	}
 	s.add("open c @c; truncate a %d; fsync a; unlink b; fsync .; append a 5000; punch c 0 %d; fsync c; unlink c; sync; close @c; truncate a 0; fsync a; creat n; append n 200k; fsync n", 50*block, 2000*block)
-	return one("large truncates "+disk, disk, scriptText(setup.ops), s, 30, 1500)
+	return one("large truncates "+disk, disk, scriptText(setup.ops), s, 30, 900)
 }
 
 // wrapJournal makes so many transactions that a journal of 1 MiB is gone round several times.
@@ -126,7 +126,7 @@ func wrapJournal(disk string) *workload {
 			s.add("append log 700; fdatasync log; chmod d%d 7%d5; rename d%d/f%d d%d/r%d", i%5, i%8, i%5, i, (i+1)%5, i)
 		}
 	}
-	return one("journal wraps "+disk, disk, "mkdir d0; mkdir d1; mkdir d2; mkdir d3; mkdir d4; creat log", s, 60, 6000)
+	return one("journal wraps "+disk, disk, "mkdir d0; mkdir d1; mkdir d2; mkdir d3; mkdir d4; creat log", s, 60, 900)
 }
 
 // reuseBlocks frees blocks of directories, extent trees and attributes and has them used for
@@ -151,7 +151,7 @@ func reuseBlocks(disk string, block int64) *workload {
 		s.add("creat fill%d; append fill%d 8m; fsync fill%d", round, round, round)
 		s.add("truncate fill%d %d; fsync fill%d", round, (round+1)*100000, round)
 	}
-	return one("revoke "+disk, disk, "", s, 40, 2500)
+	return one("revoke "+disk, disk, "", s, 40, 900)
 }
 
 // fillDisk goes on at the end of the space.
@@ -178,7 +178,7 @@ func fillDisk(disk string) *workload {
 			s.add("unlink f%d; unlink f%d; truncate f%d 0", i-14, i-8, i-3)
 		}
 	}
-	return one("full disk "+disk, disk, "", s, 40, 2500)
+	return one("full disk "+disk, disk, "", s, 40, 900)
 }
 
 // untar does what an unpacking tar does, with a background writer that is fast enough to matter.

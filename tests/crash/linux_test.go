@@ -261,7 +261,7 @@ func (w *workload) runOnHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.base = faultdev.NewImage(disk.mem)
-	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize, zeros: true}}
+	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize, known: layouts{}, zeros: true}}
 	recorder := newRecorder(t, disk.mem)
 	onHost(t, recorder.image, func(dir string) {
 		h := &hostRunner{dir: dir, handles: map[string]int{}}

@@ -6,12 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"pinhole/abi"
+	"pinhole/blockdev"
 	"pinhole/blockdev/faultdev"
+	"pinhole/blockdev/filedev"
 	"pinhole/fs/ext4"
 	"pinhole/fs/ext4/check"
 	"pinhole/fs/vfs"
@@ -134,11 +137,15 @@ func (l *looker) recover(img *faultdev.Image) (*seen, error) {
 	return tree, nil
 }
 
+// arenas has memory for the caches of file systems that are mounted for a moment.
+var arenas = sync.Pool{New: func() any { return blockdev.NewArena(make([]byte, 2<<20)) }}
+
 // recoverOn mounts, looks at everything and unmounts; use has something written in between.
-func recoverOn(dev *faultdev.Device, opts ext4.Options, use bool) (*seen, error) {
+func recoverOn(dev blockdev.Device, opts ext4.Options, use bool) (*seen, error) {
 	var said messages
 	opts.Log = said.add
-	opts.CacheBytes = 2 << 20
+	opts.Arena = arenas.Get().(*blockdev.Arena)
+	defer func() { arenas.Put(blockdev.NewArena(opts.Arena.Bytes())) }()
 	opts.FlushAfter, opts.CommitEvery = time.Hour, time.Hour
 	opts.NoAtime = true
 	fs, err := ext4.Mount(dev, opts)
@@ -243,11 +250,11 @@ func (l *looker) mend(img *faultdev.Image, want []string) error {
 	if out, err := exec.Command(l.e2fsck, "-fn", l.file.path).CombinedOutput(); err != nil {
 		return fmt.Errorf("e2fsck -fn after e2fsck -fy: %v\n%s", err, out)
 	}
-	mended, err := os.ReadFile(l.file.path)
+	mended, err := filedev.New(l.file.file)
 	if err != nil {
 		return err
 	}
-	tree, err := recoverOn(faultdev.New(mended), ext4.Options{ReadOnly: true}, false)
+	tree, err := recoverOn(mended, ext4.Options{ReadOnly: true}, false)
 	if err != nil {
 		return fmt.Errorf("after e2fsck -fy: %w", err)
 	}

@@ -15,6 +15,8 @@ type oracle struct {
 	// zeros says that what is written behind the end of a file may be zeros after a crash. Linux
 	// moves the end when it has chosen blocks, and marks them written when they are.
 	zeros bool
+
+	known layouts
 }
 
 // bounds are those of one thread for a crash between two numbers of events.
@@ -122,6 +124,9 @@ func (o *oracle) fit(r *runner, s *seen, b bounds) ([]int, error) {
 			continue
 		}
 		fits = append(fits, k)
+		if len(o.threads) == 1 {
+			break // one is enough
+		}
 	}
 	switch {
 	case fits != nil:
@@ -180,7 +185,7 @@ func (o *oracle) content(r *runner, s *seen, b bounds, k int) error {
 			}
 		}
 		a := allowed{file: f, k: k, durable: durable, hi: b.hi, blockSize: o.blockSize, zeros: o.zeros}
-		if err := a.check(i, r.model.objects); err != nil {
+		if err := a.check(i, r.model.objects, o.known); err != nil {
 			return err
 		}
 		if err := grownEarly(f, i, durable, k); err != nil {

@@ -18,8 +18,8 @@ func randomScript(rng *rand.Rand, dir string, n int) []op {
 		return dir + "/" + p
 	}
 	dirs := []string{"a", "b", "a/c"}
-	for _, d := range dirs {
-		s.add("mkdir %s", at(d))
+	for i, d := range dirs {
+		s.add("mkdir %s; creat %s/f%d; append %s/f%d 20000", at(d), at(d), i, at(d), i)
 	}
 	file := func() string { return at(fmt.Sprintf("%s/f%d", dirs[rng.IntN(len(dirs))], rng.IntN(4))) }
 	sub := func() string { return at(fmt.Sprintf("%s/d%d", dirs[rng.IntN(len(dirs))], rng.IntN(2))) }
@@ -91,7 +91,7 @@ func TestRandom(t *testing.T) {
 	needJournal(t)
 	var all []*workload
 	disks := []string{"1k", "4k", "list", "nocsum"}
-	for i := range choose(10, 200) {
+	for i := range choose(16, 120) {
 		rng := rand.New(rand.NewPCG(*seed, uint64(i)))
 		all = append(all, &workload{
 			name: fmt.Sprint("random ", i), disk: disks[i%len(disks)],
@@ -108,7 +108,7 @@ func TestThreads(t *testing.T) {
 	needJournal(t)
 	var all []*workload
 	disks := []string{"1k", "4k", "list"}
-	for i := range choose(6, 60) {
+	for i := range choose(6, 40) {
 		rng := rand.New(rand.NewPCG(*seed, 1000+uint64(i)))
 		w := &workload{
 			name: fmt.Sprint("threads ", i), disk: disks[i%len(disks)], setup: "mkdir t0; mkdir t1; mkdir t2; mkdir t3",

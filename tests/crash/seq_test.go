@@ -142,7 +142,7 @@ func TestSeq1(t *testing.T) {
 				all = append(all, &workload{
 					name: text, disk: disk, setup: smallTree,
 					threads: [][]op{parseScript(text)},
-					all:     7, perWindow: choose(14, 120),
+					all:     7, perWindow: choose(14, 40),
 				})
 				all[len(all)-1].name = disk + ": " + text
 			}
@@ -169,10 +169,10 @@ func TestSeq2(t *testing.T) {
 				all = append(all, &workload{
 					name: text, disk: disk[(i+j+k)%len(disk)], setup: smallTree,
 					threads: [][]op{parseScript(text)},
-					all:     6, perWindow: choose(8, 12),
+					all:     6, perWindow: choose(8, 10),
 				})
 			}
 		}
 	}
-	runAll(t, sampled(all, choose(90, 0)))
+	runAll(t, sampled(all, choose(90, 3000)))
 }

@@ -86,7 +86,7 @@ func TestSQLite(t *testing.T) {
 			events := d.record(t, content)
 			c := &faultdev.Crashes{
 				Base: faultdev.NewImage(content), Events: events, Seed: *seed,
-				All: 5, PerWindow: choose(12, 60), Total: choose(40, 1500), Whole: wholeSuperblock,
+				All: 5, PerWindow: choose(12, 60), Total: choose(40, 800), Whole: wholeSuperblock,
 			}
 			l := newLooker(t)
 			defer l.close()

@@ -266,7 +266,7 @@ func (w *workload) execute(t testing.TB) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize}}
+	rec := &record{disk: disk, oracle: &oracle{setup: len(disk.log), blockSize: disk.blockSize, known: layouts{}}}
 	clock := new(atomic.Int64)
 	for i := range w.threads {
 		r := &runner{root: fs.Root(), arena: arena, clock: clock, events: dev.Recorded, sync: fs.Sync, start: disk.model, handles: map[string]vfs.Node{}}
