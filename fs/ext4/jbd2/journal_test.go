@@ -281,7 +281,7 @@ func TestRefused(t *testing.T) {
 		"fast commits": func(w *logWriter) {
 			w.sb.FeatureIncompat |= disk.JournalIncompatFastCommit
 			w.sb.FastCommits = 4
-			b := w.block(logSize - 4)
+			b := w.block(logSize - 3)
 			b[0] = 9
 			binary.LittleEndian.PutUint32(b[8:], w.seq)
 		},

@@ -71,7 +71,7 @@ func (l *layout) load() error {
 		if n == 0 {
 			n = disk.JournalDefaultFC
 		}
-		if n >= s.MaxLen-s.First {
+		if n < 2 || n >= s.MaxLen-s.First {
 			return fmt.Errorf("%d blocks of fast commits in a journal of %d", n, s.MaxLen)
 		}
 		l.last -= n

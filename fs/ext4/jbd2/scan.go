@@ -2,6 +2,7 @@ package jbd2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -122,13 +123,14 @@ func (r *replayer) refuseFastCommits() error {
 	if r.last == r.sb.MaxLen {
 		return nil
 	}
+	// Linux leaves the area's first block out.
 	block := make([]byte, r.BlockSize)
-	if err := r.readLog(r.last, block); err != nil {
+	if err := r.readLog(r.last+1, block); err != nil {
 		return err
 	}
 	const tagHead = 9
 	if binary.LittleEndian.Uint16(block) == tagHead && binary.LittleEndian.Uint32(block[8:]) == r.end {
-		return fmt.Errorf("the journal has fast commits, which are not supported: run e2fsck")
+		return errors.New("the journal has fast commits, which are not supported: run e2fsck, which brings them home")
 	}
 	return nil
 }
