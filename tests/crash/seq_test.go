@@ -148,7 +148,7 @@ func TestSeq1(t *testing.T) {
 			}
 		}
 	}
-	runAll(t, sampled(all, choose(70, 0)))
+	runAll(t, sampled(all, choose(45, 0)))
 }
 
 // TestSeq2 does all pairs of operations, with a kind of fsync between them and behind them.
@@ -174,5 +174,5 @@ func TestSeq2(t *testing.T) {
 			}
 		}
 	}
-	runAll(t, sampled(all, choose(90, 3000)))
+	runAll(t, sampled(all, choose(55, 3000)))
 }
