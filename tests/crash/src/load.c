@@ -85,6 +85,8 @@ static void *load(void *arg)
 	int log = open(path, O_CREAT | O_WRONLY | O_APPEND, 0644);
 	check(log >= 0, "log");
 	sync_dir(dir);
+	make(over, t, 0, 100, 1); // what is replaced must be there: a rename alone makes no content durable
+	sync_dir(dir);
 	unsigned seed = round_nr * 7919 + t;
 	for (int n = 0;; n++) {
 		long size = rand_r(&seed) % largest;
