@@ -63,6 +63,9 @@ func TestDifferential(t *testing.T) {
 			if testing.Short() && !long && w.kind.name != "1k" && !w.full {
 				t.Skip("short test")
 			}
+			if racing && w.name == "mapped" {
+				t.Skip("stores through mappings are not synchronised, as a guest's are not")
+			}
 			if w.pending != "" && !long {
 				t.Skip(w.pending)
 			}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package fs
+
+// racing: the race detector is on.
+const racing = false
