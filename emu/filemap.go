@@ -109,6 +109,20 @@ type viewPart struct {
 	unclaimed bool  // not to be stored to: see vmaUnclaimed
 }
 
+// first is view for a new mapping. What lies in frames is not asked for before it is accessed: to be shown
+// binds a frame.
+func (f *mappedFile) first(off int64, n uint64) (*fileView, abi.Errno) {
+	if f.shared == nil || f.shared.frames == nil {
+		return f.view(off, n, false)
+	}
+	w := &fileView{off: off, counter: f.kernel.images.counter(f.ino)}
+	w.revokes = w.counter.Load()
+	return w, 0
+}
+
+// maxStale is how often a view that has become stale is made again at once.
+const maxStale = 4
+
 // view finds out how to show n bytes of f from off; with write set, so that they can be stored to
 // by a shared mapping. What the view has may end early.
 func (f *mappedFile) view(off int64, n uint64, write bool) (*fileView, abi.Errno) {

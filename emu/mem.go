@@ -107,13 +107,16 @@ func (s *space) place(t *Task, addr abi.Addr, n uint64, flags uint32) (abi.Addr,
 
 // mmapFile maps n bytes of f from off, and takes over the reference to f.
 func (s *space) mmapFile(t *Task, addr abi.Addr, n uint64, prot uint8, flags uint32, f *mappedFile, off int64) (abi.Addr, abi.Errno) {
-	for {
-		w, errno := f.view(off, n, false)
+	for tries := 0; ; tries++ {
+		w, errno := f.first(off, n)
 		s.lock()
 		if errno == 0 && w.stale() {
 			w.drop(s.k)
-			s.unlock()
-			continue
+			if tries < maxStale {
+				s.unlock()
+				continue
+			}
+			// Somebody changes the file all the time: the accesses will see to it.
 		}
 		var a abi.Addr
 		if errno == 0 {

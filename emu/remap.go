@@ -52,7 +52,7 @@ func (s *space) growth(addr abi.Addr, old, new uint64) (*growth, abi.Errno) {
 	off := v.fileOff + int64(addr-v.start) + int64(old)
 	s.unlock()
 	var errno abi.Errno
-	if g.view, errno = g.file.view(off, new-old, false); errno != 0 {
+	if g.view, errno = g.file.first(off, new-old); errno != 0 {
 		g.drop(s)
 		return nil, errno
 	}

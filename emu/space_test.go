@@ -491,3 +491,45 @@ func TestRemapGrow(t *testing.T) {
 		t.Errorf("%d moves", moves)
 	}
 }
+
+// TestSetPut: pages that take turns to be of one kind or another, so that mappings are joined on both sides
+// and runs with them.
+func TestSetPut(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	const pages = 600
+	f := &mappedFile{}
+	for range 20 {
+		var s vmaSet
+		var kind [pages]Backing
+		s.put(vma{end: pages * pageSize, file: f})
+		f.refs = 1
+		for step := range 6000 {
+			lo := r.IntN(pages)
+			hi := min(pages, lo+1+r.IntN(3))
+			back := []Backing{BackNone, BackRAM, BackAnon}[r.IntN(3)]
+			if step/1000%2 == 1 {
+				back = BackNone // until there are few again
+			}
+			v := vma{start: abi.Addr(lo) * pageSize, end: abi.Addr(hi) * pageSize, back: back, file: f, fileOff: int64(lo) * pageSize}
+			if back == BackRAM {
+				v.off = int64(r.IntN(2))<<30 + int64(lo)*pageSize
+			}
+			f.refs -= len(s.take(v.start, v.end, nil)) - 1
+			s.put(v)
+			for i := lo; i < hi; i++ {
+				kind[i] = back
+			}
+			if step%500 == 0 {
+				checkSet(t, &s)
+			}
+		}
+		for i, want := range kind {
+			if v := s.find(abi.Addr(i) * pageSize); v == nil || v.back != want {
+				t.Fatalf("page %d is %v, want of kind %d", i, v, want)
+			}
+		}
+		if f.refs != s.n {
+			t.Fatalf("%d references of %d mappings", f.refs, s.n)
+		}
+	}
+}

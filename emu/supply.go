@@ -53,44 +53,66 @@ func (s *space) supply(a abi.Addr, write bool) supplied {
 	f.refs++
 	s.unlock()
 
-	w, errno := f.view(int64(lo)+delta, uint64(hi-lo), write)
-	if errno != 0 && hi-lo > pageSize {
+	got := given
+	for tries := 0; tries < maxStale; tries++ {
+		w, errno := f.view(int64(lo)+delta, uint64(hi-lo), write)
+		if errno != 0 && hi-lo > pageSize {
+			lo, hi = a, a+pageSize
+			w, errno = f.view(int64(lo)+delta, uint64(hi-lo), write)
+		}
+		s.lock()
+		if errno != 0 {
+			got = lost
+			break
+		}
+		var again bool
+		if got, again = s.supplyView(f, w, a, lo, hi, write); !again {
+			break
+		}
+		// Fewer pages at a time, lest each try costs others their frames.
 		lo, hi = a, a+pageSize
-		w, errno = f.view(int64(lo)+delta, uint64(hi-lo), write)
+		if tries < maxStale-1 {
+			s.unlock()
+		}
 	}
-	s.lock()
-	defer s.unlock()
-	defer s.letGo(f)
-	if errno != 0 {
-		return lost
-	}
+	s.letGo(f)
+	s.unlock()
+	return got
+}
+
+// supplyView shows what w, a view of f's pages at [lo, hi), has for an access to a. again: w was stale.
+// Locked.
+func (s *space) supplyView(f *mappedFile, w *fileView, a, lo, hi abi.Addr, write bool) (got supplied, again bool) {
+	delta := w.off - int64(lo)
+	claimed := write && f.shared != nil
 	if !s.room(len(w.parts) + 3) {
 		s.fold()
 	}
-	v = s.set.find(a)
+	v := s.set.find(a)
+	same := v != nil && v.file == f && v.fileOff-int64(v.start) == delta
 	switch {
-	case v == nil || v.file != f || v.fileOff-int64(v.start) != delta || !v.lacks(write) || w.stale():
+	case !same || !v.lacks(write) || w.stale():
 		w.drop(s.k)
-		if write && f.shared != nil {
+		if claimed {
 			// What was claimed has frames now, and may not go on to be shown from elsewhere.
-			s.unframe(f, int64(lo)+delta, int64(hi)+delta)
+			s.unframe(f, w.off, w.off+int64(hi-lo))
 		}
-		return given // try again, and see what it is now
+		return given, same && v.lacks(write) // else the access sees what is there now
 	case !w.covers(int64(a) + delta):
 		w.drop(s.k)
-		return lost
+		return lost, false
 	}
 	p := *v
 	p.end = min(hi, v.end)
 	p.advance(max(lo, v.start))
-	errno = s.show(p, w)
-	if write && f.shared != nil && (errno != 0 || p.start > lo || p.end < hi) {
-		s.unframe(f, int64(lo)+delta, int64(hi)+delta) // likewise
+	errno := s.show(p, w)
+	if claimed && (errno != 0 || p.start > lo || p.end < hi) {
+		s.unframe(f, w.off, w.off+int64(hi-lo)) // likewise
 	}
 	if errno != 0 {
-		return lost
+		return lost, false
 	}
-	return given
+	return given, false
 }
 
 // batch returns what is to be asked of the file behind v for an access to a. Locked.

@@ -266,12 +266,12 @@ func (s *vmaSet) put(v vma) {
 		if below.origin == 0 {
 			below.origin = v.origin
 		}
+		s.runs[pb.run].ok = false
 		if above != nil && below.joins(above) && below.origin == above.origin {
 			below.end = above.end
 			drop(above)
-			s.remove(p)
+			s.remove(p) // which may join runs, or drop one
 		}
-		s.runs[pb.run].ok = false
 		return
 	}
 	if above != nil && v.joins(above) && like(v.origin, above.origin) {
