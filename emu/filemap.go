@@ -25,6 +25,7 @@ type mappedFile struct {
 	// parts of the mapping have gone to other places since. Guarded by space.mu.
 	base          int64
 	placed, moved bool
+	inFrames      bool // the page that was shown last had a frame; guarded by space.mu
 }
 
 // mappable returns the file that fd is open on, to be mapped with prot, with one reference. Errors
@@ -208,14 +209,14 @@ func (f *mappedFile) copied(w *fileView, off, n int64) abi.Errno {
 	return 0
 }
 
-// covers tells whether the view has the page at off.
-func (w *fileView) covers(off int64) bool {
+// backing returns what the page at off is shown from; BackNone: the view does not have it.
+func (w *fileView) backing(off int64) Backing {
 	for i := range w.parts {
 		if p := &w.parts[i]; p.off <= off && off < p.off+p.n {
-			return true
+			return p.back
 		}
 	}
-	return false
+	return BackNone
 }
 
 // drop gives back what the view holds and no mapping has taken over.

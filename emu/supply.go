@@ -98,13 +98,14 @@ func (s *space) supplyView(f *mappedFile, w *fileView, a, lo, hi abi.Addr, write
 			s.unframe(f, w.off, w.off+int64(hi-lo))
 		}
 		return given, same && v.lacks(write) // else the access sees what is there now
-	case !w.covers(int64(a) + delta):
+	case w.backing(int64(a)+delta) == BackNone:
 		w.drop(s.k)
 		return lost, false
 	}
 	p := *v
 	p.end = min(hi, v.end)
 	p.advance(max(lo, v.start))
+	f.inFrames = f.shared != nil && w.backing(int64(a)+delta) == BackRAM
 	errno := s.show(p, w)
 	if claimed && (errno != 0 || p.start > lo || p.end < hi) {
 		s.unframe(f, w.off, w.off+int64(hi-lo)) // likewise
@@ -123,14 +124,22 @@ func (s *space) batch(v *vma, a abi.Addr, write bool) (lo, hi abi.Addr) {
 		return a, a + pageSize // has to be copied
 	case write && v.flags&vmaShared != 0:
 		// Each page that is claimed costs a frame: only he who goes through the file gets several.
-		u := s.set.find(a - 1)
-		if u == nil || u.file != v.file || u.back != BackRAM || u.flags&vmaUnclaimed != 0 || u.fileOff+int64(u.len()) != off {
+		if u := s.set.find(a - 1); !s.follows(v, a) || u.flags&vmaUnclaimed != 0 {
 			return a, a + pageSize
 		}
 		return a, min(v.end, a+ahead)
 	}
+	if v.file.inFrames && !s.follows(v, a) {
+		return a, a + pageSize // likely the next has one, too, and to show frames that nobody looks at binds them
+	}
 	lo = a - min(a-v.start, abi.Addr(off%around))
 	return lo, min(v.end, a+abi.Addr(around-off%around))
+}
+
+// follows tells whether the page before a is in v's file, as a is, and shown from a frame. Locked.
+func (s *space) follows(v *vma, a abi.Addr) bool {
+	u := s.set.find(a - 1)
+	return u != nil && u.file == v.file && u.back == BackRAM && u.fileOff-int64(u.start) == v.fileOff-int64(v.start)
 }
 
 // mend sees to an access of the kernel to a guest's memory that the host has refused. It tells whether
