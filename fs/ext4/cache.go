@@ -237,6 +237,14 @@ func (c *bufferCache) lookup(nr uint64) *buffer {
 	return b
 }
 
+// has tells whether block nr is in memory.
+func (c *bufferCache) has(nr uint64) bool {
+	s := c.shard(nr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[nr] != nil
+}
+
 // drop forgets every unused buffer (for tests, and to shed memory).
 func (c *bufferCache) drop() {
 	for i := range c.shards {

@@ -1,10 +1,12 @@
 package ext4
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"pinhole/abi"
+	"pinhole/blockdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
 )
@@ -123,14 +125,40 @@ func (fs *FS) rawInode(b *buffer, ino uint32) []byte {
 	return b.data[off : off+fs.inodeSize : off+fs.inodeSize]
 }
 
-// loadInode reads inode n.ino and checks it.
-func (fs *FS) loadInode(n *inode) error {
-	b, err := fs.inodeBlock(n.ino)
+// inodeBytes are for the bytes of inodes that are loaded.
+var inodeBytes = sync.Pool{New: func() any { return new([blockdev.PageSize]byte) }}
+
+// readInode calls use with inode ino's bytes. If its block of the table is not in memory, and the
+// device has it, they are read without the block: who looks at inodes all over a large file system
+// would only fill the cache with blocks for one inode each. Nobody changes the inode meanwhile, since
+// the caller is about to load it.
+func (fs *FS) readInode(ino uint32, use func(raw []byte) error) error {
+	nr, _ := fs.inodeHome(ino)
+	// In this order: what leaves memory is in the log or at home by then.
+	if fs.mapped != nil && fs.validBlocks(nr, 1) && !fs.buffers.has(nr) && (fs.journal == nil || !fs.journal.Has(nr)) {
+		p := inodeBytes.Get().(*[blockdev.PageSize]byte)
+		defer inodeBytes.Put(p)
+		raw := p[:fs.inodeSize]
+		off := int64(nr)<<fs.bsLog + int64((ino-1)%fs.inodesPerBlock)*int64(fs.inodeSize)
+		if err := fs.dev.ReadAt(raw, off); err != nil {
+			return fmt.Errorf("inode %d: %w", ino, err)
+		}
+		return use(raw)
+	}
+	b, err := fs.inodeBlock(ino)
 	if err != nil {
 		return err
 	}
 	defer fs.buffers.put(b)
-	raw := fs.rawInode(b, n.ino)
+	return use(fs.rawInode(b, ino))
+}
+
+// loadInode reads inode n.ino and checks it.
+func (fs *FS) loadInode(n *inode) error {
+	return fs.readInode(n.ino, func(raw []byte) error { return fs.decodeInode(n, raw) })
+}
+
+func (fs *FS) decodeInode(n *inode, raw []byte) error {
 	n.d.Decode(raw)
 	n.seed = disk.InodeSeed(fs.csumSeed, n.ino, n.d.Generation)
 	if fs.inodeSize > disk.GoodOldInodeSize {

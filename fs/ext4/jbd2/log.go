@@ -150,6 +150,14 @@ func (l *Log) ReadBlock(nr uint64, p []byte) (bool, error) {
 	return true, c.read(l.Device, p)
 }
 
+// Has tells whether the log has a copy of block nr that is not yet home.
+func (l *Log) Has(nr uint64) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, ok := l.copies[nr]
+	return ok
+}
+
 // Close brings everything home and marks the journal empty.
 func (l *Log) Close() error {
 	l.commitMu.Lock()
