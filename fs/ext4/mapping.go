@@ -18,7 +18,10 @@ func (n *inode) MapExtents(off, count int64) ([]vfs.Extent, abi.Errno) {
 	if n.fs.mapped == nil {
 		return nil, abi.EOPNOTSUPP
 	}
-	if n.pages.dirty() {
+	n.mu.RLock()
+	stores := n.pages.nstored > 0 // which nobody may have noticed yet
+	n.mu.RUnlock()
+	if stores || n.pages.dirty() {
 		if err := n.writeback(); err != nil {
 			return nil, errno(err)
 		}
