@@ -24,23 +24,28 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 	if n.fs.readOnly.Load() {
 		return abi.EROFS
 	}
+	f := allocation{keep: mode&abi.FALLOC_FL_KEEP_SIZE != 0}
+	if mode&vfs.AllocUnprivileged != 0 {
+		f.floor = int64(n.fs.sb.RBlocksCount)
+	}
 	mode &^= vfs.AllocUnprivileged
-	keep := mode&abi.FALLOC_FL_KEEP_SIZE != 0
 	var step func() error
 	switch mode &^ abi.FALLOC_FL_KEEP_SIZE {
 	case 0:
-		step = func() error { return n.allocate(off, count, keep) }
+		step = func() error { return n.allocate(off, count, f) }
 	case abi.FALLOC_FL_PUNCH_HOLE:
-		if !keep {
+		if !f.keep {
 			return abi.EOPNOTSUPP
 		}
 		step = func() error { return n.punch(off, count) }
 	case abi.FALLOC_FL_ZERO_RANGE:
 		step = func() error {
-			if err := n.punch(off, count); err != nil {
+			from, to, err := n.emptyRange(off, count)
+			if err != nil {
 				return err
 			}
-			return n.allocate(off, count, keep)
+			f.zeroFrom, f.zeroTo = uint64(from), uint64(to)
+			return n.allocate(off, count, f)
 		}
 	default:
 		return abi.EOPNOTSUPP
@@ -51,7 +56,13 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 	for tries := 0; ; tries++ {
 		n.alone()
 		n.mu.Lock()
-		err := step()
+		var err error
+		if off+count > n.size && !f.keep {
+			err = n.zeroTail()
+		}
+		if err == nil {
+			err = step()
+		}
 		n.mu.Unlock()
 		n.wbMu.Unlock()
 		switch {
@@ -70,24 +81,28 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 	}
 }
 
+// allocation is what is asked of allocate.
+type allocation struct {
+	keep  bool  // the size
+	floor int64 // blocks that must remain for others
+
+	// Written blocks [zeroFrom, zeroTo) become unwritten, too. None of them has content in memory.
+	zeroFrom, zeroTo uint64
+}
+
 // allocate gives the holes in a range unwritten blocks. The caller holds n.wbMu and n.mu.
-func (n *inode) allocate(off, count int64, keep bool) error {
+func (n *inode) allocate(off, count int64, f allocation) error {
 	bs := int64(n.fs.bs)
 	from, to := uint64(off>>n.fs.bsLog), uint64((off+count+bs-1)>>n.fs.bsLog)
 	to = min(to, maxFileBlocks)
 	end := off + count
-	if end > n.size && !keep {
-		if err := n.zeroTail(); err != nil {
-			return err
-		}
-	}
 	for first := true; from < to || first; first = false {
-		h, err := n.fs.begin(16)
+		h, err := n.fs.begin(2 + n.placeCredits())
 		if err != nil {
 			return err
 		}
-		from, err = n.allocateOnce(h, from, to)
-		if err == nil && from == to && end > n.size && !keep {
+		from, err = n.allocateOnce(h, from, to, f)
+		if err == nil && from == to && end > n.size && !f.keep {
 			n.size = end
 			if !n.pages.dirty() {
 				n.d.Size = uint64(end)
@@ -101,8 +116,8 @@ func (n *inode) allocate(off, count int64, keep bool) error {
 	return nil
 }
 
-// allocateOnce fills the first hole in [from, to), and returns where to go on.
-func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
+// allocateOnce fills the first hole in [from, to), or converts the first extent, and returns where to go on.
+func (n *inode) allocateOnce(h handle, from, to uint64, f allocation) (uint64, error) {
 	if err := h.inode(n); err != nil {
 		return from, err
 	}
@@ -121,8 +136,26 @@ func (n *inode) allocateOnce(h handle, from, to uint64) (uint64, error) {
 			} else {
 				k = uint64(free)
 			}
-			got, err := n.fillHole(h, uint32(from), uint32(k), unwrittenBit)
+			room := n.fs.available() - f.floor
+			if room <= 0 {
+				return from, abi.ENOSPC
+			}
+			got, err := n.fillHole(h, uint32(from), uint32(min(k, uint64(room))), unwrittenBit)
 			return from + uint64(got), err
+		}
+		if from < f.zeroFrom {
+			k = min(k, f.zeroFrom-from)
+		} else if from < f.zeroTo && !r.unwritten() {
+			var pool blockPool
+			if err := pool.fill(h, n, n.treeNeed(3)); err != nil {
+				return from, err
+			}
+			defer pool.drain(h)
+			end, err := n.markExtent(h, from, min(from+k, f.zeroTo), unwrittenBit, &pool)
+			if err == nil {
+				err = n.shrinkTree(h)
+			}
+			return end, err
 		}
 		from += k
 	}
@@ -162,32 +195,51 @@ func (n *inode) delayedFrom(from, to int64) (delayed, free int64) {
 	return delayed, free
 }
 
+// emptyRange drops what memory has of a range, and zeroes those parts of it that are not whole blocks. It
+// returns the blocks that are, [from, to), whose place on the device mappings do not show any more. The
+// caller holds n.wbMu and n.mu.
+func (n *inode) emptyRange(off, count int64) (from, to int64, err error) {
+	end := min(off+count, n.size)
+	bs := int64(n.fs.bs)
+	from, to = (off+bs-1)>>n.fs.bsLog, (off+count)>>n.fs.bsLog
+	if off < end {
+		// The parts of blocks at both ends are on the device before what lies between them goes.
+		head := min(from<<n.fs.bsLog, end)
+		if err := n.zeroPart(off, head); err != nil {
+			return 0, 0, err
+		}
+		if tail := to << n.fs.bsLog; tail >= head {
+			if err := n.zeroPart(tail, end); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	if from >= to {
+		return from, from, nil
+	}
+	n.takeAway(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog, vfs.RevokeFreed)
+	n.dropBlocks(from, to)
+	return from, min(to, maxFileBlocks), n.settleSize()
+}
+
+// zeroPart zeroes the bytes [off, end), which lie in one block, on the device, too.
+func (n *inode) zeroPart(off, end int64) error {
+	if off >= end {
+		return nil
+	}
+	if err := n.zeroInBlock(off, end-off); err != nil {
+		return err
+	}
+	block := off >> n.fs.bsLog
+	return n.writeBlocks(block, block+1)
+}
+
 // punch makes a hole: whole blocks are freed, the rest of the range is zeroed. The caller
 // holds n.wbMu and n.mu.
 func (n *inode) punch(off, count int64) error {
-	end := min(off+count, n.size)
-	bs := int64(n.fs.bs)
-	from, to := (off+bs-1)>>n.fs.bsLog, (off+count)>>n.fs.bsLog
-	if off < end {
-		// The parts of blocks at both ends.
-		head := min(from<<n.fs.bsLog, end)
-		if head > off {
-			if err := n.zeroInBlock(off, head-off); err != nil {
-				return err
-			}
-			// It is on the device before what lies behind it is freed.
-			if err := n.writeBlocks(off>>n.fs.bsLog, off>>n.fs.bsLog+1); err != nil {
-				return err
-			}
-		}
-		if tail := to << n.fs.bsLog; tail >= head && tail < end {
-			if err := n.zeroInBlock(tail, end-tail); err != nil {
-				return err
-			}
-			if err := n.writeBlocks(to, to+1); err != nil {
-				return err
-			}
-		}
+	from, to, err := n.emptyRange(off, count)
+	if err != nil {
+		return err
 	}
 	h, err := n.fs.begin(1)
 	if err != nil {
@@ -198,15 +250,10 @@ func (n *inode) punch(off, count int64) error {
 		n.touched(h, true)
 	}
 	h.end()
-	if err != nil || from >= to {
+	if err != nil {
 		return err
 	}
-	n.takeAway(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog, vfs.RevokeFreed)
-	n.dropBlocks(from, to)
-	if err := n.settleSize(); err != nil {
-		return err
-	}
-	return n.cutBlocks(uint64(from), min(uint64(to), maxFileBlocks))
+	return n.cutBlocks(uint64(from), uint64(to))
 }
 
 // SeekData implements vfs.HoleSeeker.

@@ -42,6 +42,32 @@ func (n *inode) freeIndirect(h handle) error {
 	return err
 }
 
+// indirectCredits returns how many blocks may change when all blocks of a file without extents are freed,
+// or when it is given an extent tree.
+func (n *inode) indirectCredits() (int, error) {
+	nodes := 0
+	groups := make(map[uint32]bool)
+	note := func(home uint64) {
+		if n.fs.validBlocks(home, 1) {
+			g, _ := n.fs.groupOf(home)
+			groups[g] = true
+		}
+	}
+	w := indirectWalk{
+		n:    n,
+		each: func(_, home uint64) bool { note(home); return true },
+		node: func(home uint64) { note(home); nodes++ },
+	}
+	if _, err := w.walk(); err != nil {
+		return 0, err
+	}
+	if err := n.loadRuns(); err != nil {
+		return 0, err
+	}
+	tree := 2 * len(n.runs.list) / disk.ExtentBlockMax(n.fs.bs)
+	return 16 + 2*len(groups) + nodes + 3*tree, nil
+}
+
 // convert gives a file without extents an extent tree, for who holds no lock.
 func (n *inode) convert() error {
 	n.mu.Lock()
@@ -49,7 +75,11 @@ func (n *inode) convert() error {
 	if n.hasExtents() {
 		return nil
 	}
-	h, err := n.fs.begin(64)
+	credits, err := n.indirectCredits()
+	if err != nil {
+		return err
+	}
+	h, err := n.fs.begin(credits)
 	if err != nil {
 		return err
 	}

@@ -64,34 +64,35 @@ func (fs *FS) compactTrees(force bool) {
 	}
 }
 
-// compact rebuilds the tree with full nodes, if that saves more than one. The caller holds
-// n.mu. A full disk is no error: the tree stays as it is.
+// compact fills the nodes of the tree from the left, level by level, if it can do with fewer. The caller
+// holds n.mu. It is done in many small changes, after each of which the tree is sound.
 func (n *inode) compact() error {
 	root := extNode{p: n.d.Block[:]}
 	if !n.hasContent() || !n.hasExtents() || root.depth() == 0 {
 		return nil
 	}
-	if err := n.loadRuns(); err != nil || n.runs.big {
+	if err := n.checkExtentRoot(); err != nil {
 		return err
 	}
-	per := disk.ExtentBlockMax(n.fs.bs)
-	entries := 0
-	for _, r := range n.runs.list {
-		entries += (int(r.n) + disk.MaxUnwrittenLen - 1) / disk.MaxUnwrittenLen
-	}
-	nodes, leaves, err := n.treeNodes()
+	nodes, entries, err := n.countTree()
 	if err != nil {
 		return err
 	}
-	need := 0
-	for k := entries; k > disk.RootExtentEntries; {
-		k = (k + per - 1) / per
-		need += k
+	// What e2fsck bears: room for as many entries as a node has, at each level.
+	per := disk.ExtentBlockMax(n.fs.bs)
+	for level := root.depth(); level > 0; level-- {
+		if nodes[level]*per-entries[level] >= per {
+			if err := n.packLevel(level); err != nil {
+				return err
+			}
+			if level > 1 {
+				if nodes, entries, err = n.countTree(); err != nil {
+					return err
+				}
+			}
+		}
 	}
-	if leaves*per-entries <= per && len(nodes) <= need+1 {
-		return nil
-	}
-	h, err := n.fs.begin(need + len(nodes) + 4)
+	h, err := n.fs.begin(n.packCredits())
 	if err != nil {
 		return err
 	}
@@ -99,103 +100,118 @@ func (n *inode) compact() error {
 	if err := h.inode(n); err != nil {
 		return err
 	}
-	var blocks []uint64
-	for len(blocks) < need {
-		start, k, err := n.fs.allocRun(h, n.goal(0), uint32(need-len(blocks)))
-		if err != nil {
-			for _, b := range blocks {
-				n.fs.unallocRun(h, b, 1)
-			}
-			return nil
-		}
-		for i := range k {
-			blocks = append(blocks, start+uint64(i))
-		}
-	}
-	blocks = n.packTree(h, blocks)
-	for _, b := range blocks {
-		if err := n.fs.unallocRun(h, b, 1); err != nil {
-			return err
-		}
-	}
-	for _, nr := range nodes {
-		if err := n.freeNode(h, nr); err != nil {
-			return err
-		}
-	}
 	n.touched(h, false)
-	return nil
+	return n.shrinkTree(h)
 }
 
-// treeNodes returns the blocks of the tree's nodes, and how many of them are leaves.
-func (n *inode) treeNodes() (nodes []uint64, leaves int, err error) {
-	var visit func(x extNode) error
-	visit = func(x extNode) error {
-		for i := range x.count() {
-			child := x.index(i).Child
-			nodes = append(nodes, child)
-			if x.depth() == 1 {
-				leaves++
-				continue
+// countTree returns how many nodes the tree has at each level, the root's being 0, and how many entries
+// these have.
+func (n *inode) countTree() (nodes, entries [disk.MaxExtentDepth + 2]int, err error) {
+	// The file's blocks [lo, hi) are what the entry above promises. Since nodes have entries, and these
+	// ranges have none in common, no node is visited twice.
+	var visit func(x extNode, level int, lo, hi uint64) error
+	visit = func(x extNode, level int, lo, hi uint64) error {
+		count := x.count()
+		nodes[level]++
+		entries[level] += count
+		if count > 0 && (uint64(x.key(0)) < lo || uint64(x.key(count-1)) >= hi) {
+			return n.fs.corruptInode(n.ino, "extent node has entries outside of its index entry (%d to %d)", lo, hi)
+		}
+		if x.depth() == 0 {
+			return nil
+		}
+		for i := range count {
+			end := hi
+			if i+1 < count {
+				end = uint64(x.key(i + 1))
 			}
-			b, err := n.extentBlock(child, x.depth()-1)
-			if err == nil {
-				err = visit(extNode{b, b.data})
-				n.fs.buffers.put(b)
+			b, err := n.extentBlock(x.index(i).Child, x.depth()-1)
+			if err != nil {
+				return err
 			}
+			err = visit(extNode{b, b.data}, level+1, uint64(x.key(i)), end)
+			n.fs.buffers.put(b)
 			if err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	err = visit(extNode{p: n.d.Block[:]})
-	return nodes, leaves, err
+	err = visit(extNode{p: n.d.Block[:]}, 0, 0, maxFileBlocks)
+	return nodes, entries, err
 }
 
-// packTree builds a tree of n's runs from the bottom, in blocks, of which it returns those
-// that were not needed.
-func (n *inode) packTree(h handle, blocks []uint64) []uint64 {
-	var raw [][disk.ExtentSize]byte
-	for _, r := range n.runs.list {
-		for r.n > 0 {
-			e := disk.Extent{Block: r.block, Len: min(r.n, disk.MaxUnwrittenLen), Start: r.start(), Unwritten: r.unwritten()}
-			if !e.Unwritten && r.n >= disk.MaxExtentLen {
-				e.Len = disk.MaxExtentLen
+// packCredits returns how many blocks a step of packLevel may change: two nodes and what leads to them,
+// a node that is freed at each level, with its bitmap and descriptor, and one that joins a neighbour.
+func (n *inode) packCredits() int {
+	depth := int(le.Uint16(n.d.Block[6:]))
+	return 2 + 2*(depth+1) + 4*(depth+1) + 2*disk.RootExtentEntries
+}
+
+// packLevel moves entries to the left, from node to node of a level, until all nodes but the last
+// are full.
+func (n *inode) packLevel(level int) error {
+	var at uint64 // file block that the node to be filled has
+	for done := false; !done; {
+		each := n.packCredits()
+		steps := max(n.fs.maxCredits()/2/each, 1)
+		h, err := n.fs.begin(1 + steps*each)
+		if err != nil {
+			return err
+		}
+		if err = h.inode(n); err == nil {
+			n.touched(h, false)
+			for ; steps > 0 && !done && err == nil; steps-- {
+				at, done, err = n.packNode(h, level, at)
 			}
-			raw = append(raw, [disk.ExtentSize]byte{})
-			e.Encode(raw[len(raw)-1][:])
-			r.block += e.Len
-			r.home += uint64(e.Len)
-			r.n -= e.Len
+		}
+		h.end()
+		if err != nil {
+			return err
 		}
 	}
-	per := disk.ExtentBlockMax(n.fs.bs)
-	depth := 0
-	for ; len(raw) > disk.RootExtentEntries; depth++ {
-		var up [][disk.ExtentSize]byte
-		for len(raw) > 0 {
-			part := raw[:min(per, len(raw))]
-			raw = raw[len(part):]
-			x := n.newNode(h, blocks[0], depth)
-			for i := range part {
-				x.open(i)
-				copy(x.at(i), part[i][:])
-			}
-			idx := disk.ExtentIndex{Block: x.key(0), Child: blocks[0]}
-			up = append(up, [disk.ExtentSize]byte{})
-			idx.Encode(up[len(up)-1][:])
-			n.fs.buffers.put(x.b)
-			blocks = blocks[1:]
-		}
-		raw = up
+	return nil
+}
+
+// packNode fills the node of a level that leads to the file's block at from the one on its right, and
+// returns the block to go on with; done if there is none on its right.
+func (n *inode) packNode(h handle, level int, at uint64) (next uint64, done bool, err error) {
+	var p, q treePath
+	defer p.release(n.fs)
+	defer q.release(n.fs)
+	if err := n.findLeaf(&p, uint32(at)); err != nil {
+		return 0, false, err
 	}
-	root := extNode{p: n.d.Block[:]}
-	clear(root.p[disk.ExtentHeaderSize:])
-	root.setCount(len(raw))
-	le.PutUint16(root.p[6:], uint16(depth))
-	for i := range raw {
-		copy(root.at(i), raw[i][:])
+	if level >= p.n {
+		return 0, true, nil // the tree has become lower
 	}
-	return blocks
+	p.cut(n.fs, level+1)
+	next = p.end()
+	if next >= maxFileBlocks {
+		return 0, true, nil
+	}
+	if err := n.findLeaf(&q, uint32(next)); err != nil {
+		return 0, false, err
+	}
+	q.cut(n.fs, level+1)
+	x, y := p.leaf(), q.leaf()
+	k := min(x.max()-x.count(), y.count())
+	if k <= 0 {
+		return next, false, nil
+	}
+	x.access(h)
+	y.access(h)
+	from := x.count()
+	copy(x.p[disk.ExtentHeaderSize+from*disk.ExtentSize:], y.p[disk.ExtentHeaderSize:disk.ExtentHeaderSize+k*disk.ExtentSize])
+	x.setCount(from + k)
+	rest := y.count() - k
+	copy(y.p[disk.ExtentHeaderSize:], y.p[disk.ExtentHeaderSize+k*disk.ExtentSize:disk.ExtentHeaderSize+(k+rest)*disk.ExtentSize])
+	clear(y.p[disk.ExtentHeaderSize+rest*disk.ExtentSize : disk.ExtentHeaderSize+(k+rest)*disk.ExtentSize])
+	y.setCount(rest)
+	if rest > 0 {
+		next = uint64(y.key(0))
+		n.fixKeysFrom(h, &q, level)
+		return next, false, nil
+	}
+	return at, false, n.dropLeaf(h, &q)
 }

@@ -1,8 +1,53 @@
 package ext4
 
+import "pinhole/fs/ext4/disk"
+
+// cutLimit bounds what one handle frees.
+type cutLimit struct {
+	groups int    // whose bitmaps change
+	blocks uint64 // that the journal has to be told to forget
+	last   int64  // group counted last, or -1
+}
+
+const (
+	maxCutGroups = 16
+	maxCutBlocks = 64
+)
+
+// allow returns from where on the n blocks behind start can be freed, as an offset from start: n if
+// none can.
+func (l *cutLimit) allow(fs *FS, start, n uint64, forget bool) uint64 {
+	low := uint64(0)
+	if forget {
+		if n > l.blocks {
+			low = n - l.blocks
+		}
+		l.blocks -= n - low
+	}
+	for at := n; at > low; {
+		g, off := fs.groupOf(start + at - 1)
+		if int64(g) != l.last {
+			if l.groups == 0 {
+				return at
+			}
+			l.groups--
+			l.last = int64(g)
+		}
+		at -= min(at, uint64(off)+1)
+	}
+	return low
+}
+
+// cutCredits returns how many blocks cutRange may change.
+func (n *inode) cutCredits() int {
+	depth := int(le.Uint16(n.d.Block[6:]))
+	return 2 + 2*maxCutGroups + maxCutBlocks + 8*(depth+1) + 2*disk.RootExtentEntries
+}
+
 // cutRange unmaps the blocks [from, to) of the file and frees them, as far as one handle
-// should go: from the end, one leaf's worth. It reports whether that was all. A cut in the
-// middle of an extent takes a block for the tree from pool, if its leaf is full.
+// should go: from the end, one leaf's worth, or less if they lie in many groups. It reports whether
+// that was all. A cut in the middle of an extent takes a block for the tree from pool, if its leaf is
+// full.
 func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool, err error) {
 	var p treePath
 	defer p.release(n.fs)
@@ -16,7 +61,9 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 		first = first && p.idx[l] == 0
 	}
 	leaf.access(h)
-	for i := leaf.count() - 1; i >= 0; i-- {
+	limit := cutLimit{maxCutGroups, maxCutBlocks, -1}
+	short := false
+	for i := leaf.count() - 1; i >= 0 && !short; i-- {
 		e := leaf.extent(i)
 		if uint64(e.block) >= to {
 			continue
@@ -25,14 +72,22 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 			break
 		}
 		a, b := max(uint64(e.block), from), min(e.end(), to)
-		if err := n.fs.freeRun(h, e.start()+(a-uint64(e.block)), uint32(b-a)); err != nil {
+		start := e.start() + a - uint64(e.block)
+		if skip := limit.allow(n.fs, start, b-a, !n.isRegular()); skip > 0 {
+			short = true
+			if a += skip; a == b {
+				break
+			}
+			start += skip
+		}
+		if err := n.fs.freeRun(h, start, uint32(b-a)); err != nil {
 			return false, err
 		}
 		n.addBlocks(-int64(b - a))
 		if !n.isRegular() {
 			// Blocks of directories and links are in the metadata cache.
 			for nr := range b - a {
-				h.forget(e.start() + (a - uint64(e.block)) + nr)
+				h.forget(start + nr)
 			}
 		}
 		if !n.runs.big {
@@ -53,7 +108,7 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 			e.n = uint32(a - uint64(e.block))
 			leaf.setExtent(i, e)
 			n.loosened()
-			return true, n.insertExtent(h, tail, pool)
+			return !short, n.insertExtent(h, tail, pool)
 		}
 	}
 	n.loosened()
@@ -69,7 +124,7 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 	if err != nil {
 		return false, err
 	}
-	return first || leafStart <= from, nil
+	return !short && (first || leafStart <= from), nil
 }
 
 // dropLeaf frees the empty leaf of p, and what becomes empty above it.
@@ -97,69 +152,80 @@ func (n *inode) dropLeaf(h handle, p *treePath) error {
 // ones. Splitting an extent takes blocks for the tree from pool.
 func (n *inode) markWritten(h handle, from, to uint64, pool *blockPool) error {
 	for from < to {
-		var p treePath
-		if err := n.findLeaf(&p, uint32(from)); err != nil {
-			p.release(n.fs)
-			return err
-		}
-		leaf := p.leaf()
-		i := leaf.lastStartingBy(uint32(from))
-		var e run
-		if i >= 0 {
-			e = leaf.extent(i)
-		}
-		if i < 0 || e.end() <= from {
-			p.release(n.fs)
-			return n.fs.corruptInode(n.ino, "file block %d is not mapped", from)
-		}
-		a, b := from, min(e.end(), to)
-		from = b
-		if !e.unwritten() {
-			p.release(n.fs)
-			continue
-		}
-		// Take the part out, and put it back as written, so that it joins its neighbours.
-		leaf.access(h)
-		written := run{uint32(a), uint32(b - a), (e.home + a - uint64(e.block)) &^ unwrittenBit}
-		var tail run
-		if b < e.end() {
-			d := uint32(b - uint64(e.block))
-			tail = run{uint32(b), e.n - d, e.home + uint64(d)}
-		}
-		var err error
-		switch {
-		case a > uint64(e.block):
-			e.n = uint32(a - uint64(e.block))
-			leaf.setExtent(i, e)
-		case tail.n > 0:
-			leaf.setExtent(i, tail)
-			n.fixKeys(h, &p)
-			tail.n = 0
-		case leaf.count() > 1:
-			leaf.cut(i)
-			n.fixKeys(h, &p)
-		default:
-			// The leaf's only extent changes in place; joining it is not worth emptying it.
-			leaf.setExtent(i, written)
-			if !n.runs.big {
-				n.runs.put(written)
-			}
-			p.release(n.fs)
-			continue
-		}
-		p.release(n.fs)
-		if tail.n > 0 {
-			err = n.insertExtent(h, tail, pool)
-		}
-		if err == nil {
-			err = n.insertExtent(h, written, pool)
-		}
+		end, err := n.markExtent(h, from, to, 0, pool)
 		if err != nil {
 			return err
 		}
-		if !n.runs.big {
-			n.runs.put(written)
-		}
+		from = end
 	}
 	return n.shrinkTree(h)
+}
+
+// markExtent gives the blocks of [from, to) that lie in the extent of from the flag, unwrittenBit or 0,
+// and returns where they end. It may add two entries to the tree, or three to unwritten ones.
+func (n *inode) markExtent(h handle, from, to, flag uint64, pool *blockPool) (uint64, error) {
+	var p treePath
+	defer p.release(n.fs)
+	if err := n.findLeaf(&p, uint32(from)); err != nil {
+		return 0, err
+	}
+	leaf := p.leaf()
+	i := leaf.lastStartingBy(uint32(from))
+	var e run
+	if i >= 0 {
+		e = leaf.extent(i)
+	}
+	if i < 0 || e.end() <= from {
+		return 0, n.fs.corruptInode(n.ino, "file block %d is not mapped", from)
+	}
+	end := min(e.end(), to)
+	if e.home&unwrittenBit == flag {
+		return end, nil
+	}
+	// Take the part out, and put it back as it is to be, so that it joins its neighbours.
+	leaf.access(h)
+	part := run{uint32(from), uint32(end - from), (e.start() + from - uint64(e.block)) | flag}
+	var tail run
+	if end < e.end() {
+		d := uint32(end - uint64(e.block))
+		tail = run{uint32(end), e.n - d, e.home + uint64(d)}
+	}
+	switch {
+	case from > uint64(e.block):
+		e.n = uint32(from - uint64(e.block))
+		leaf.setExtent(i, e)
+	case tail.n > 0:
+		leaf.setExtent(i, tail)
+		n.fixKeys(h, &p)
+		tail.n = 0
+	case leaf.count() > 1:
+		leaf.cut(i)
+		n.fixKeys(h, &p)
+	default:
+		// The leaf's only extent changes in place; joining it is not worth emptying it.
+		first := part
+		first.n = min(first.n, maxExtent(flag))
+		leaf.setExtent(i, first)
+		if !n.runs.big {
+			n.runs.put(first)
+		}
+		part.block += first.n
+		part.home += uint64(first.n)
+		part.n -= first.n
+	}
+	p.release(n.fs)
+	if tail.n > 0 {
+		if err := n.insertExtent(h, tail, pool); err != nil {
+			return 0, err
+		}
+	}
+	return end, n.insertRun(h, part, pool)
+}
+
+// maxExtent returns how many blocks an extent can have.
+func maxExtent(flag uint64) uint32 {
+	if flag != 0 {
+		return disk.MaxUnwrittenLen
+	}
+	return disk.MaxExtentLen
 }

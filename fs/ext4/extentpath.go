@@ -90,6 +90,14 @@ func (p *treePath) release(fs *FS) {
 	p.n = 0
 }
 
+// cut makes the path end after so many nodes.
+func (p *treePath) cut(fs *FS, nodes int) {
+	for p.n > nodes {
+		p.n--
+		fs.buffers.put(p.nodes[p.n].b)
+	}
+}
+
 // end returns the file block where the leaf's part of the file ends.
 func (p *treePath) end() uint64 {
 	for l := p.n - 2; l >= 0; l-- {

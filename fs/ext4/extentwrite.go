@@ -43,13 +43,9 @@ func (x extNode) access(h handle) {
 // insertRun maps the blocks of r, which must be a hole, taking blocks for the tree from
 // pool. The run may be longer than one extent.
 func (n *inode) insertRun(h handle, r run, pool *blockPool) error {
-	limit := uint32(disk.MaxExtentLen)
-	if r.unwritten() {
-		limit = disk.MaxUnwrittenLen
-	}
 	for r.n > 0 {
 		part := r
-		part.n = min(part.n, limit)
+		part.n = min(part.n, maxExtent(r.home&unwrittenBit))
 		if err := n.insertExtent(h, part, pool); err != nil {
 			return err
 		}
@@ -66,11 +62,7 @@ func (n *inode) insertRun(h handle, r run, pool *blockPool) error {
 // joins tells whether b goes on where a ends, on the device as in the file, and both fit
 // one extent.
 func joins(a, b run) bool {
-	limit := uint32(disk.MaxExtentLen)
-	if a.unwritten() {
-		limit = disk.MaxUnwrittenLen
-	}
-	return a.unwritten() == b.unwritten() && a.end() == uint64(b.block) && a.home+uint64(a.n) == b.home && a.n+b.n <= limit
+	return a.end() == uint64(b.block) && a.home+uint64(a.n) == b.home && a.n+b.n <= maxExtent(a.home&unwrittenBit)
 }
 
 // insertExtent enters one extent in the tree, joining it with its neighbours if it can.

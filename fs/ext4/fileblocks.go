@@ -1,10 +1,17 @@
 package ext4
 
-import "pinhole/fs/ext4/disk"
-
 // goal returns where on the device block of the file should lie: behind what comes before
 // it in the file, else in the inode's group, where the group's last allocation ended.
 func (n *inode) goal(block uint32) uint64 {
+	if n.runs.big && n.hasExtents() {
+		var p treePath
+		defer p.release(n.fs)
+		if n.findLeaf(&p, block) == nil {
+			leaf := p.leaf()
+			e := leaf.extent(max(leaf.lastStartingBy(block), 0))
+			return e.start() + uint64(block) - uint64(e.block)
+		}
+	}
 	if n.runsReady.Load() && !n.runs.big && len(n.runs.list) > 0 {
 		i := n.runs.find(block)
 		if i > 0 {
@@ -44,12 +51,8 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 		return 0, err
 	}
 	defer pool.drain(h)
-	limit := uint32(disk.MaxExtentLen)
-	if flag != 0 {
-		limit = disk.MaxUnwrittenLen
-	}
 	n.fs.windows.close(n.fs, n)
-	start, got, err := n.fs.allocRun(h, n.goal(block), min(k, limit))
+	start, got, err := n.fs.allocRun(h, n.goal(block), min(k, maxExtent(flag)))
 	if err != nil {
 		return 0, err
 	}

@@ -34,8 +34,8 @@ type runList struct {
 	big  bool // too many to keep: look into the tree each time
 }
 
-// maxRuns bounds the memory of one file's list to 1 MiB.
-const maxRuns = 1 << 16
+// maxRuns bounds the memory of one file's list to 1 MiB. Only tests change it.
+var maxRuns = 1 << 16
 
 // find returns the index of the first run that ends behind block.
 func (l *runList) find(block uint32) int {

@@ -129,7 +129,13 @@ func (n *inode) cutBlocks(from, to uint64) error {
 		return err
 	}
 	for done := false; !done; {
-		h, err := n.fs.begin(32)
+		credits, err := n.cutCredits(), error(nil)
+		if !n.hasExtents() {
+			if credits, err = n.indirectCredits(); err != nil {
+				return err
+			}
+		}
+		h, err := n.fs.begin(credits)
 		if err != nil {
 			return err
 		}

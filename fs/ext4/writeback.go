@@ -416,12 +416,17 @@ func (n *inode) syncContent(dataOnly bool) error {
 		}
 		return err
 	}
+	var err error
 	if need := n.lastChange(dataOnly); need != 0 {
-		if err := fs.commit(need); err != nil {
-			return err
-		}
+		err = fs.commit(need)
 	}
-	return fs.flush()
+	if err == nil {
+		err = fs.flush()
+	}
+	if err != nil {
+		n.failed(err)
+	}
+	return err
 }
 
 // lastChange returns the last transaction that fsync must see committed, or fdatasync.
