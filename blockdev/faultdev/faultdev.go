@@ -108,32 +108,31 @@ func (d *Device) ReadAt(p []byte, off int64) error {
 	return nil
 }
 
-// WriteV implements blockdev.Device.
-func (d *Device) WriteV(v []blockdev.Vec) error {
-	d.mu.Lock()
-	start, call := len(d.rec.events), d.rec.beginCall()
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		d.rec.endCall(start)
-		d.mu.Unlock()
-	}()
-	for _, w := range v {
+// WriteV implements blockdev.Device. Calls at the same time are recorded one behind the other: a
+// flush covers whole calls, all that have returned.
+func (d *Device) WriteV(v []blockdev.Vec) (err error) {
+	for i, w := range v {
 		if w.Off%sectorSize != 0 || len(w.Data)%sectorSize != 0 {
-			return fmt.Errorf("write of %d bytes at %d is not of whole sectors", len(w.Data), w.Off)
+			err = fmt.Errorf("write of %d bytes at %d is not of whole sectors", len(w.Data), w.Off)
+		} else {
+			err = d.check(Write, w.Off, len(w.Data))
 		}
-		if err := d.check(Write, w.Off, len(w.Data)); err != nil {
-			return err
+		if err != nil {
+			v = v[:i]
+			break
 		}
-		d.mu.Lock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	call := d.rec.beginCall()
+	for _, w := range v {
 		d.counts[Write]++
 		if d.Record {
 			d.note(Event{Op: Write, Off: w.Off, Data: slices.Clone(w.Data), Call: call})
 		}
 		d.write(w.Data, w.Off)
-		d.mu.Unlock()
 	}
-	return nil
+	return err
 }
 
 // Flush implements blockdev.Device.
@@ -142,7 +141,7 @@ func (d *Device) Flush() error {
 		return err
 	}
 	d.mu.Lock()
-	covers := d.rec.covered()
+	covers := len(d.rec.events)
 	d.mu.Unlock()
 	runtime.Gosched() // what others write meanwhile may come too late
 	d.mu.Lock()

@@ -1,9 +1,6 @@
 package faultdev
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Op is what a device is asked to do.
 type Op int
@@ -51,28 +48,10 @@ func stableAt(events []Event, n int) int {
 type record struct {
 	events []Event
 	calls  int
-	open   []int // where the calls of WriteV that have not returned began
 }
 
 // beginCall notes that WriteV is called, and returns the call's number.
 func (r *record) beginCall() int {
 	r.calls++
-	r.open = append(r.open, len(r.events))
 	return r.calls - 1
-}
-
-// endCall notes that the call that began at start returns.
-func (r *record) endCall(start int) {
-	if i := slices.Index(r.open, start); i >= 0 {
-		r.open = slices.Delete(r.open, i, i+1)
-	}
-}
-
-// covered returns what a flush that begins now covers.
-func (r *record) covered() int {
-	n := len(r.events)
-	for _, start := range r.open {
-		n = min(n, start)
-	}
-	return n
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -292,4 +293,52 @@ func TestExternalJournal(t *testing.T) {
 	}
 	fs, _ := mount(t, img, true, Options{ReadOnly: true})
 	fs.Unmount()
+}
+
+// TestConcurrentCrash has several threads change things while transactions are committed and
+// brought home all the time, through a small journal and a small cache, and cuts that short.
+func TestConcurrentCrash(t *testing.T) {
+	img := journaled(t, "32M", 1024, 1024)
+	fs, dev := mount(t, img, true, Options{FlushAfter: 3 * time.Millisecond, CommitEvery: 5 * time.Millisecond, CacheBytes: 2 << 20})
+	root := fs.Root()
+	dev.Record = true
+	steps := 400
+	if os.Getenv("PINHOLE_LONG") != "" {
+		steps = 8000
+	}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		d := create(t, root, fmt.Sprint("thread", i), abi.S_IFDIR|0o755)
+		wg.Go(func() {
+			defer d.Unref()
+			g := newGenerator(d, uint64(i))
+			defer g.close()
+			for k := range steps {
+				g.step(nil)
+				if k%20 == 19 {
+					d.Sync(false)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	root.Unref()
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	fsck(t, dev.Content())
+	rnd := rand.New(rand.NewPCG(5, 5))
+	events := dev.Recorded()
+	for range 24 {
+		n := rnd.IntN(events + 1)
+		crashed := dev.Crash(n, func(int, faultdev.Event) bool { return rnd.IntN(3) > 0 })
+		again, d := mount(t, crashed, true, Options{Log: func(string, ...any) {}})
+		if e := again.Unmount(); e != 0 {
+			t.Errorf("event %d of %d: %v", n, events, e)
+		}
+		fsck(t, d.Content())
+		if t.Failed() {
+			return
+		}
+	}
 }
