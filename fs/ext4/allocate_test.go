@@ -97,3 +97,56 @@ func TestCutInManyGroups(t *testing.T) {
 	checkNothingLeft(t, fs)
 	fsck(t, dev.Content())
 }
+
+// TestLargestFile writes at the end of the largest file that there can be.
+func TestLargestFile(t *testing.T) {
+	for _, bs := range []string{"1024", "4096"} {
+		fs, dev := mount(t, mkfs(t, "32M", "-b", bs), true, Options{})
+		root := fs.Root()
+		n := create(t, root, "file", abi.S_IFREG|0o644)
+		end := fs.maxSize()
+		if want := int64(1<<32-1) << fs.bsLog; end > want || end < want-1<<20 {
+			t.Errorf("block size %s: the largest file has %d bytes", bs, end)
+		}
+		off := end - 10000
+		if k, _, e := n.Write(off, 20000, &pattern{off: off}); e != 0 || k != 10000 {
+			t.Errorf("block size %s: write across the limit: %d, %v", bs, k, e)
+		}
+		if _, _, e := n.Write(end, 1, &pattern{}); e != abi.EFBIG {
+			t.Errorf("block size %s: write behind the limit: %v", bs, e)
+		}
+		n.Write(0, 10, &pattern{})
+		check := func() {
+			t.Helper()
+			if at, e := n.(vfs.HoleSeeker).SeekData(1 << 20); e != 0 || at != off&^int64(fs.bs-1) {
+				t.Errorf("block size %s: data at %d, %v", bs, at, e)
+			}
+			var s sink
+			if k, e := n.Read(off-100, 20000, &s); e != 0 || k != 10100 {
+				t.Fatalf("block size %s: read at the end: %d, %v", bs, k, e)
+			}
+			for i, b := range s.Bytes() {
+				if want := patternAt(off-100+int64(i), 0); i >= 100 && b != want || i < 100 && b != 0 {
+					t.Fatalf("block size %s: byte %d from the end is %#x", bs, 10100-i, b)
+				}
+			}
+		}
+		check()
+		if e := n.Sync(false); e != 0 {
+			t.Fatal(e)
+		}
+		check()
+		if e := n.(vfs.Allocator).Allocate(abi.FALLOC_FL_PUNCH_HOLE|abi.FALLOC_FL_KEEP_SIZE, 4096, off+1-4096); e != 0 {
+			t.Errorf("block size %s: punch of all between: %v", bs, e)
+		}
+		if e := n.(vfs.Allocator).Allocate(0, end-5000, 5001); e != abi.EFBIG {
+			t.Errorf("block size %s: allocate beyond the limit: %v", bs, e)
+		}
+		n.Unref()
+		root.Unref()
+		if e := fs.Unmount(); e != 0 {
+			t.Fatal(e)
+		}
+		fsck(t, dev.Content())
+	}
+}

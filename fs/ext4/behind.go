@@ -21,16 +21,20 @@ type contentWriter struct {
 	once   sync.Once
 	tick   atomic.Uint32 // rounds that came by time, to tell the age of dirty pages
 
-	mu     sync.Mutex
-	rounds uint64     // completed
-	err    error      // of the last round
-	moved  *sync.Cond // a round was completed, or a batch of one
+	soon chan struct{} // hurried has some
+
+	mu      sync.Mutex
+	hurried []*inode   // to be written at once
+	rounds  uint64     // completed
+	err     error      // of the last round
+	moved   *sync.Cond // a round was completed, or a batch of one
 }
 
 func (f *contentWriter) init(fs *FS) {
 	f.fs = fs
 	f.wake = make(chan struct{}, 1)
 	f.urgent = make(chan struct{}, 1)
+	f.soon = make(chan struct{}, 1)
 	f.quit = make(chan struct{})
 	f.done = make(chan struct{})
 	f.moved = sync.NewCond(&f.mu)
@@ -46,6 +50,19 @@ func (f *contentWriter) wrote() {
 	if !f.some.Load() && f.some.CompareAndSwap(false, true) {
 		poke(f.wake)
 	}
+}
+
+// writeSoon has a file written at once that was emptied and is closed: many programs replace content
+// that way, and expect after a crash the old content or the new, as Linux's auto_da_alloc gives it to
+// them as far as can be.
+func (f *contentWriter) writeSoon(n *inode) {
+	if !n.emptied.Swap(false) || !n.pages.dirty() {
+		return
+	}
+	f.mu.Lock()
+	f.hurried = append(f.hurried, n)
+	f.mu.Unlock()
+	poke(f.soon)
 }
 
 func (f *contentWriter) loop() {
@@ -66,6 +83,14 @@ func (f *contentWriter) loop() {
 			f.tick.Add(1)
 		case <-f.urgent:
 			f.round(pressed)
+		case <-f.soon:
+			f.mu.Lock()
+			list := f.hurried
+			f.hurried = nil
+			f.mu.Unlock()
+			if err := f.fs.writeFiles(list, pressed); err != nil {
+				f.fs.log("writing behind: %v", err)
+			}
 		case <-f.quit:
 			alarm.stop()
 			return

@@ -372,3 +372,41 @@ func TestNoStaleContent(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaceByTruncate writes a file anew after it was emptied, and closes it: the content is on the
+// device before long, without a sync, and a rename over another file waits for it.
+func TestReplaceByTruncate(t *testing.T) {
+	fs, dev := mount(t, mkfs(t, "32M", "-b", "4096"), true, Options{FlushAfter: time.Hour, CommitEvery: time.Hour})
+	root := fs.Root()
+	n := create(t, root, "file", abi.S_IFREG|0o644)
+	n.Write(0, 50000, &pattern{})
+	if e := n.Sync(false); e != 0 {
+		t.Fatal(e)
+	}
+	n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize})
+	n.Write(0, 60000, &pattern{salt: 8})
+	n.Unref()
+	for tries := 0; fs.pages.unclean() > 0; tries++ {
+		if tries > 5000 {
+			t.Fatal("the content stays in memory")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n = create(t, root, "new", abi.S_IFREG|0o644)
+	n.Write(0, 70000, &pattern{salt: 16})
+	n.Unref()
+	if fs.pages.unclean() == 0 {
+		t.Fatal("a new file is written at once")
+	}
+	if e := root.Rename("new", root, "file", 0); e != 0 {
+		t.Fatal(e)
+	}
+	if k := fs.pages.unclean(); k > 0 {
+		t.Errorf("%d pages are in memory when the file has its name", k)
+	}
+	root.Unref()
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	fsck(t, dev.Content())
+}

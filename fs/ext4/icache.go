@@ -200,6 +200,9 @@ func (n *inode) Ref() { n.refs.Add(1) }
 
 // Unref implements vfs.Node. The last one of an inode without names deletes it.
 func (n *inode) Unref() {
+	if n.emptied.Load() {
+		n.fs.behind.writeSoon(n) // whoever has emptied the file may close it now
+	}
 	for {
 		r := n.refs.Load()
 		if r <= 1 {

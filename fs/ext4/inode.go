@@ -38,6 +38,8 @@ type inode struct {
 	space      reservation
 	errs       errSeq
 	wrote      disk.Time   // when content was last written to memory, if
+	nextRead   int64       // where reading goes on if it is sequential
+	emptied    atomic.Bool // a truncate has taken all content away, and there may be new one
 	wroteDue   bool        // d's times are to follow
 	loose      atomic.Bool // the extent tree may have nodes that are far from full
 	hasWindow  atomic.Bool // blocks are kept for its growth

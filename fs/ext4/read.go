@@ -18,6 +18,9 @@ func (n *inode) Read(off int64, count int, d vfs.Dest) (int, abi.Errno) {
 	if off < 0 {
 		return 0, abi.EINVAL
 	}
+	if n.fs.mapped == nil {
+		n.readIn(off, min(count, 4*chunkBytes))
+	}
 	n.mu.RLock()
 	done, err := n.readLocked(off, count, d)
 	n.mu.RUnlock()

@@ -72,6 +72,9 @@ func (n *inode) resizeLocked(size int64) error {
 			return err
 		}
 	}
+	if size == 0 && old > 0 && n.d.Links > 0 {
+		n.emptied.Store(true)
+	}
 	n.size = size
 	n.d.Size = min(n.d.Size, uint64(size))
 	if size > old && !n.pages.dirty() {

@@ -159,8 +159,10 @@ const (
 )
 
 // writeContent writes content home that has changed, without a flush of the device.
-func (fs *FS) writeContent(u urgency) error {
-	list := fs.pages.takeWaiting()
+func (fs *FS) writeContent(u urgency) error { return fs.writeFiles(fs.pages.takeWaiting(), u) }
+
+// writeFiles is writeContent for some files.
+func (fs *FS) writeFiles(list []*inode, u urgency) error {
 	w := writeBehind{fs: fs}
 	for i, n := range list {
 		if !fs.inodes.hold(n) {
