@@ -1,3 +1,13 @@
+// Package jbd2 is the journal of an ext4 file system: it writes transactions to it, brings them
+// home, and after a crash replays those that are complete. The format is that of Linux's jbd2
+// (kernel documentation, "Journal (jbd2)" of ext4's data structures).
+//
+// journal.go has what both sides share, log.go and layout.go write, commit.go makes a transaction
+// durable, checkpoint.go brings blocks home and makes room, scan.go reads a log that somebody
+// left behind, overlay.go shows its result without writing.
+//
+// The journal is hostile like the rest of the image: every number in it is checked, no walk is
+// longer than the journal, and memory is bounded by its length.
 package jbd2
 
 import (
