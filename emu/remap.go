@@ -85,8 +85,11 @@ func (s *space) extend(f vma, end, at abi.Addr, n uint64, g *growth) abi.Errno {
 	if f.file == nil {
 		return s.mapAnon(at, n, f.prot, f.flags&vmaShared, false)
 	}
-	if g.file != f.file || g.view.off != f.fileOff+int64(end-f.start) || g.view.stale() {
+	if g.file != f.file || g.view.off != f.fileOff+int64(end-f.start) {
 		return abi.EAGAIN // another thread has changed it since
+	}
+	if g.view.stale() {
+		g.view.drop(s.k) // the accesses will see to it
 	}
 	return s.mapFile(at, n, f.prot, f.file, g.view)
 }
