@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pinhole/blockdev"
 	"pinhole/blockdev/faultdev"
@@ -313,6 +314,55 @@ func TestLogErrors(t *testing.T) {
 				t.Errorf("failure %d: block %d does not hold version %d", fail, nr, v)
 			}
 		}
+	}
+}
+
+// gate is a device that lets a write of one block wait.
+type gate struct {
+	blockdev.Device
+	block         int64
+	reached, pass chan struct{}
+}
+
+func (g *gate) WriteV(v []blockdev.Vec) error {
+	for _, w := range v {
+		if w.Off == g.block*bs {
+			g.reached <- struct{}{}
+			<-g.pass
+		}
+	}
+	return g.Device.WriteV(v)
+}
+
+// TestRevokeInFlight frees a block while a checkpoint is writing it: the commit must wait, since
+// whoever it returns to may give the block to a file at once.
+func TestRevokeInFlight(t *testing.T) {
+	mem, j := emptyJournal(allFeatures[5], disk.JournalSuperV2, 1)
+	g := &gate{faultdev.New(mem), 7, make(chan struct{}), make(chan struct{})}
+	j.Device = g
+	l, err := j.Open(Format{}, &heap{bs: bs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Commit(&Transaction{Blocks: []Block{{Nr: 7, Data: content(7, 1)}}}); err != nil {
+		t.Fatal(err)
+	}
+	checkpoint, commit := make(chan error, 1), make(chan error, 1)
+	go func() { checkpoint <- l.Checkpoint(l.Capacity()) }()
+	<-g.reached
+	go func() { commit <- l.Commit(&Transaction{Revoked: []uint64{7}}) }()
+	select {
+	case err := <-commit:
+		t.Errorf("the commit has not waited (%v)", err)
+		commit <- err
+	case <-time.After(100 * time.Millisecond):
+	}
+	g.pass <- struct{}{}
+	if err := <-commit; err != nil {
+		t.Error(err)
+	}
+	if err := <-checkpoint; err != nil {
+		t.Error(err)
 	}
 }
 
