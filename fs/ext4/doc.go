@@ -10,7 +10,9 @@
 // and inodes, with freespace.go to tell them where to look. Operations of the vfs have a
 // file by their noun (create.go, rename.go, write.go, truncate.go ...). handle.go is how
 // every change of metadata is made, commit.go and journal.go how changes reach the device,
-// flusher.go when. damage.go tells of what is found wrong.
+// flusher.go when. Content goes from write.go by way of reserve.go, pagecache.go, behind.go
+// (when), writeback.go, claim.go and place.go to the device; mapframes.go is for shared
+// mappings. damage.go tells of what is found wrong.
 //
 // As in Linux, a directory gets a hash tree when it outgrows its first block; one that was
 // made linear and long by something else stays so, and e2fsck -D is the way to index it.
@@ -20,6 +22,20 @@
 // Nothing read from the device is believed: sizes, counts and block numbers are checked
 // before they index, loop or allocate anything. What contradicts the format is a
 // [CorruptError], which makes the file system read-only.
+//
+// # Content
+//
+// Write copies into frames of the cache, which lie in memory that the device can be given, and
+// reserves the space that they will need; no transaction is involved. What is short-lived never
+// gets further. Later, or when somebody syncs or memory gets short, dirty pages are gathered in
+// large batches: blocks without a place get a claim, which is known in memory only; the device
+// takes the content; and then a transaction enters the claims in the extent tree and moves the
+// size on disk. So a crash at any moment leaves the file with what it had, or with what was
+// written, and no block is lost. inode.size is the size in memory, inode.d.Size the one on disk;
+// they differ only while content is on its way.
+//
+// Content that could not be written stays dirty and is tried again until the unmount; each open
+// file is told once (errseq.go).
 //
 // # Changing metadata
 //

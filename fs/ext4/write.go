@@ -72,7 +72,7 @@ func (w *writer) run() error {
 		if w.done > before {
 			tries = 0
 		}
-		if tries++; tries > 20 {
+		if tries++; tries > 200 {
 			return err
 		}
 		switch {
@@ -84,12 +84,15 @@ func (w *writer) run() error {
 			if err := n.convert(); err != nil {
 				return err
 			}
-		case err == abi.ENOSPC && tries < 4:
-			// What is reserved for the worst case, or freed but not committed, may do.
-			if err := fs.freeBusy(); err != nil {
-				return err
+		case err == abi.ENOSPC && tries < 4 && (!w.small || fs.busyBlocks.Load()+fs.reserved.Load() > 0):
+			// What is reserved for the worst case, or freed but not committed, may do; else there may be
+			// room for a part.
+			if fs.busyBlocks.Load()+fs.reserved.Load() > 0 {
+				if err := fs.freeBusy(); err != nil {
+					return err
+				}
 			}
-			w.small = tries > 1
+			w.small = true
 		default:
 			return err
 		}
