@@ -37,7 +37,7 @@ func tool(t testing.TB, name string, args ...string) string {
 func newImage(t testing.TB, size string, opts ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image")
-	tool(t, "mkfs.ext4", append(append([]string{"-q", "-F", "-E", "nodiscard"}, opts...), path, size)...)
+	tool(t, "mkfs.ext4", append(append([]string{"-q", "-F", "-U", "01234567-89ab-cdef-0123-456789abcdef", "-E", "nodiscard,hash_seed=76543210-89ab-cdef-0123-456789abcdef"}, opts...), path, size)...)
 	return path
 }
 

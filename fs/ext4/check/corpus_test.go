@@ -169,7 +169,8 @@ func (f finding) names(ino uint32) bool {
 }
 
 // TestCorpus damages images field by field, and compares what e2fsck finds with what the check
-// finds. The short form takes a sample.
+// finds. The short form takes a sample. PINHOLE_CORPUS is how many of each image, PINHOLE_SEED makes other
+// values, and PINHOLE_CASE is a regular expression for the cases that are to be run.
 func TestCorpus(t *testing.T) {
 	findTool(t, "e2fsck")
 	per := 60
@@ -200,6 +201,10 @@ func TestCorpus(t *testing.T) {
 				cases := openMap(t, path).cases(rand.New(rand.NewPCG(uint64(i), seed)))
 				r := rand.New(rand.NewPCG(uint64(i), seed+1))
 				r.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+				if only := os.Getenv("PINHOLE_CASE"); only != "" {
+					match := regexp.MustCompile(only)
+					cases = slices.DeleteFunc(cases, func(c damage) bool { return !match.MatchString(c.String()) })
+				}
 				if len(cases) > per {
 					cases = spread(cases, per)
 				}

@@ -159,7 +159,7 @@ func (m *imageMap) values(v uint64, n int) []uint64 {
 	if n == 8 {
 		most = ^uint64(0)
 	}
-	all := []uint64{0, 1, v + 1, v - 1, most, v ^ 1<<m.r.IntN(8*n), m.r.Uint64(), v ^ 1<<m.r.IntN(8*n)}
+	all := []uint64{0, 1, 2, 3, v + 1, v - 1, most, v ^ 1<<m.r.IntN(8*n), m.r.Uint64(), v ^ 1<<m.r.IntN(8*n)}
 	var out []uint64
 	for _, w := range all {
 		if w &= most; w != v && !slices.Contains(out, w) {

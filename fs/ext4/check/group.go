@@ -69,6 +69,12 @@ func (c *checker) descriptors() error {
 			// What it says is not used may be.
 			d.Flags, d.ItableUnused = 0, 0
 		}
+		if g == count-1 && d.Flags&disk.GroupBlockUninit != 0 {
+			if err := c.add(inGroup(GroupFlags, int(g)), "the last group has no block bitmap, which it must, for its end may be missing"); err != nil {
+				return err
+			}
+			d.Flags &^= disk.GroupBlockUninit
+		}
 		c.groups = append(c.groups, d)
 		if err := c.places(int(g)); err != nil {
 			return err

@@ -297,7 +297,7 @@ func (c *checker) reservedInode(ino uint32, raw []byte, n *disk.Inode) error {
 	wrong := false
 	switch ino {
 	case disk.JournalInode, disk.UserQuotaInode, disk.GrpQuotaInode:
-		wrong = n.Links != 0 || n.Blocks != 0 || le.Uint32(n.Block[:]) != 0
+		wrong = n.Links != 0 || uint32(n.Blocks) != 0 || le.Uint32(n.Block[:]) != 0
 	case disk.BootLoadInode:
 		wrong = type_ == modeDir
 	case disk.ResizeInode:

@@ -128,7 +128,7 @@ func (c *checker) journalSuper(runs []fileRun) (s disk.JournalSuper, ok bool, er
 		err = c.add(prob, "the journal notes that error %d stopped it", s.Errno)
 	case s.Users > 1:
 		err = c.add(prob, "the journal is of %d file systems", s.Users)
-	case fastCommits > 0 && fastCommits >= s.MaxLen-s.First:
+	case fastCommits > 0 && uint64(fastCommits)+minJournal > uint64(s.MaxLen):
 		err = c.add(prob, "the journal keeps %d blocks of %d for fast commits", fastCommits, s.MaxLen)
 	case s.Start != 0 && (s.Start < s.First || s.Start >= s.MaxLen-fastCommits):
 		err = c.add(prob, "the journal's log begins at block %d, outside of %d to %d", s.Start, s.First, s.MaxLen-fastCommits)
