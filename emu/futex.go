@@ -8,14 +8,30 @@ import (
 	"pinhole/emu/guest"
 )
 
-// futexKey is what makes two futex words the same one: where they are. All threads of a process
-// see one address space, and no two processes share memory.
+// futexKey is what makes two futex words the same one: where they are in their process, all threads of
+// which see one address space; or, in a shared mapping of a file and unless the caller says that the word
+// is private, where they are in the file.
 type futexKey struct {
 	space *space
+	file  *sharedFile // not nil: addr is an offset in the file, and space nil
 	addr  abi.Addr
 }
 
-func (p *Process) futexKey(a abi.Addr) futexKey { return futexKey{p.mem, a} }
+// futexKey is the key of a private word.
+func (p *Process) futexKey(a abi.Addr) futexKey { return futexKey{space: p.mem, addr: a} }
+
+// futexKeyOf is the key of a word for an operation.
+func (p *Process) futexKeyOf(a abi.Addr, op uint32) futexKey {
+	if op&abi.FUTEX_PRIVATE_FLAG == 0 {
+		s := p.mem
+		s.lock()
+		defer s.unlock()
+		if v := s.set.find(a); v != nil && v.sharesFile() {
+			return futexKey{file: v.file.shared, addr: abi.Addr(v.fileOff) + (a - v.start)}
+		}
+	}
+	return p.futexKey(a)
+}
 
 // futexTable holds the threads that wait on futex words, by a hash of the word.
 //
@@ -91,8 +107,7 @@ func (f *futexTable) wake(k futexKey, n int, bits uint32) int {
 }
 
 // futexWakeOne is wake of one thread by another, which may hand over to it.
-func (t *Task) futexWakeOne(word abi.Addr, bits uint32) uint64 {
-	k := t.proc.futexKey(word)
+func (t *Task) futexWakeOne(k futexKey, bits uint32) uint64 {
 	b := t.kernel.futexes.bucket(k)
 	if b.waiting.Load() == 0 {
 		return 0
@@ -151,9 +166,9 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 	}
 	switch cmd := op &^ (abi.FUTEX_PRIVATE_FLAG | abi.FUTEX_CLOCK_REALTIME); cmd {
 	case abi.FUTEX_WAIT:
-		return t.futexWait(word, val, abi.FUTEX_BITSET_MATCH_ANY, abi.Addr(timeout), false, op&abi.FUTEX_CLOCK_REALTIME != 0)
+		return t.futexWait(t.proc.futexKeyOf(word, op), word, val, abi.FUTEX_BITSET_MATCH_ANY, abi.Addr(timeout), false, op&abi.FUTEX_CLOCK_REALTIME != 0)
 	case abi.FUTEX_WAIT_BITSET:
-		return t.futexWait(word, val, val3, abi.Addr(timeout), true, op&abi.FUTEX_CLOCK_REALTIME != 0)
+		return t.futexWait(t.proc.futexKeyOf(word, op), word, val, val3, abi.Addr(timeout), true, op&abi.FUTEX_CLOCK_REALTIME != 0)
 	}
 	if op&abi.FUTEX_CLOCK_REALTIME != 0 {
 		return 0, abi.ENOSYS
@@ -171,15 +186,15 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 			return 0, abi.EFAULT
 		}
 		if val == 1 {
-			return t.futexWakeOne(word, val3), 0
+			return t.futexWakeOne(p.futexKeyOf(word, op), val3), 0
 		}
-		return uint64(t.kernel.futexes.wake(p.futexKey(word), wakeCount(val), val3)), 0
+		return uint64(t.kernel.futexes.wake(p.futexKeyOf(word, op), wakeCount(val), val3)), 0
 	case abi.FUTEX_REQUEUE:
-		return t.futexRequeue(word, val, uint32(timeout), word2, nil)
+		return t.futexRequeue(op, word, val, uint32(timeout), word2, nil)
 	case abi.FUTEX_CMP_REQUEUE:
-		return t.futexRequeue(word, val, uint32(timeout), word2, &val3)
+		return t.futexRequeue(op, word, val, uint32(timeout), word2, &val3)
 	case abi.FUTEX_WAKE_OP:
-		return t.futexWakeOp(word, val, uint32(timeout), word2, val3)
+		return t.futexWakeOp(op, word, val, uint32(timeout), word2, val3)
 	}
 	return 0, abi.ENOSYS
 }
@@ -190,7 +205,7 @@ func wakeCount(val uint32) int { return max(1, int(int32(val))) }
 
 // futexWait waits on word as long as it holds val. timeout is the address of a timespec, or 0:
 // a duration for FUTEX_WAIT, else (absolute) a time.
-func (t *Task) futexWait(word abi.Addr, val, bits uint32, timeout abi.Addr, absolute, realtime bool) (uint64, abi.Errno) {
+func (t *Task) futexWait(key futexKey, word abi.Addr, val, bits uint32, timeout abi.Addr, absolute, realtime bool) (uint64, abi.Errno) {
 	if bits == 0 {
 		return 0, abi.EINVAL
 	}
@@ -206,7 +221,7 @@ func (t *Task) futexWait(word abi.Addr, val, bits uint32, timeout abi.Addr, abso
 		}
 	}
 	w := &t.futex
-	w.task, w.key, w.bits = t, t.proc.futexKey(word), bits
+	w.task, w.key, w.bits = t, key, bits
 	b := t.kernel.futexes.bucket(w.key)
 	b.mu.Lock()
 	b.add(w) // before the word is read: see wake
@@ -258,14 +273,14 @@ func (f *futexTable) lockTwo(k1, k2 futexKey) (b1, b2 *futexBucket, unlock func(
 
 // futexRequeue wakes up to wake threads that wait on word and lets up to move others wait on word2
 // instead, if word still holds *cmp.
-func (t *Task) futexRequeue(word abi.Addr, wake, move uint32, word2 abi.Addr, cmp *uint32) (uint64, abi.Errno) {
+func (t *Task) futexRequeue(flags uint32, word abi.Addr, wake, move uint32, word2 abi.Addr, cmp *uint32) (uint64, abi.Errno) {
 	if word2%4 != 0 || int32(wake) < 0 || int32(move) < 0 {
 		return 0, abi.EINVAL
 	}
 	if !inGuest(word, 4) || !inGuest(word2, 4) {
 		return 0, abi.EFAULT
 	}
-	k1, k2 := t.proc.futexKey(word), t.proc.futexKey(word2)
+	k1, k2 := t.proc.futexKeyOf(word, flags), t.proc.futexKeyOf(word2, flags)
 	b1, b2, unlock := t.kernel.futexes.lockTwo(k1, k2)
 	defer unlock()
 	if cmp != nil {
@@ -297,14 +312,14 @@ func (t *Task) futexRequeue(word abi.Addr, wake, move uint32, word2 abi.Addr, cm
 
 // futexWakeOp changes word2 as op says, wakes up to wake threads that wait on word, and up to
 // wake2 that wait on word2 if what it held before compares as op says.
-func (t *Task) futexWakeOp(word abi.Addr, wake, wake2 uint32, word2 abi.Addr, op uint32) (uint64, abi.Errno) {
+func (t *Task) futexWakeOp(flags uint32, word abi.Addr, wake, wake2 uint32, word2 abi.Addr, op uint32) (uint64, abi.Errno) {
 	if word2%4 != 0 {
 		return 0, abi.EINVAL
 	}
 	if !inGuest(word, 4) {
 		return 0, abi.EFAULT
 	}
-	k1, k2 := t.proc.futexKey(word), t.proc.futexKey(word2)
+	k1, k2 := t.proc.futexKeyOf(word, flags), t.proc.futexKeyOf(word2, flags)
 	b1, b2, unlock := t.kernel.futexes.lockTwo(k1, k2)
 	defer unlock()
 	old, errno := futexAtomic(word2, op)

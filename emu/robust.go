@@ -63,7 +63,7 @@ func (t *Task) releaseRobust() {
 
 // releaseWord lets go of one robust futex if the thread owns it.
 func (t *Task) releaseWord(word abi.Addr, pi, pending bool) {
-	k := t.proc.futexKey(word)
+	k := t.proc.futexKeyOf(word, 0)
 	for {
 		v, ok := guest.Load32(word)
 		if !ok {

@@ -126,7 +126,7 @@ func (t *Task) end() {
 	t.releaseRobust()
 	if t.clearTID != 0 && p.live.Load() > 1 {
 		guest.Store32(t.clearTID, 0)
-		k.futexes.wake(p.futexKey(t.clearTID), 1, abi.FUTEX_BITSET_MATCH_ANY)
+		k.futexes.wake(p.futexKeyOf(t.clearTID, 0), 1, abi.FUTEX_BITSET_MATCH_ANY)
 	}
 	t.parks()
 	p.handOver.Store(int32(t.handOver.soon))

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -325,6 +326,34 @@ static void *locker(void *arg)
 	return 0;
 }
 
+// Two mappings of a file, in each of which the same semaphores lie.
+static void *ping(void *arg)
+{
+	sem_t *s = arg;
+	for (int i = 0; i < 500; i++) {
+		sem_wait(&s[0]);
+		sem_post(&s[1]);
+	}
+	return 0;
+}
+
+static void semaphores(void)
+{
+	int fd = newfile("sem", PAGE);
+	sem_t *p = (void *)map(fd, 1, RW, MAP_SHARED, 0), *q = (void *)map(fd, 1, RW, MAP_SHARED, 0);
+	CHECK(sem_init(&p[0], 1, 0) == 0 && sem_init(&p[1], 1, 0) == 0);
+	pthread_t t;
+	CHECK(pthread_create(&t, 0, ping, q) == 0);
+	for (int i = 0; i < 500; i++) {
+		sem_post(&p[0]);
+		sem_wait(&p[1]);
+	}
+	pthread_join(t, 0);
+	munmap(p, PAGE);
+	munmap(q, PAGE);
+	close(fd);
+}
+
 static void threads(void)
 {
 	count_fd = newfile("count", 0);
@@ -392,6 +421,7 @@ int main(void)
 	calls();
 	selfcopies();
 	threads();
+	semaphores();
 	large();
 	return check_done();
 }
