@@ -250,6 +250,9 @@ func (c *checker) inodeType(ino uint32, n *disk.Inode) (inodeKind, error) {
 		if !ok {
 			return kind, c.add(inInode(InodeSymlink, ino), "a symbolic link's target is not of its size, %d bytes, or not where it should be", n.Size)
 		}
+		if fixed != 0 {
+			return kind, c.add(inInode(InodeFlags, ino), "a symbolic link has flags for immutable or append-only content")
+		}
 		return kind, nil
 	}
 	// Devices, FIFOs and sockets have no content.

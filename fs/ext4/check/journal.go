@@ -80,7 +80,7 @@ func (c *checker) journalFile() ([]fileRun, error) {
 		ok = ok && r.logical == next
 		next = r.logical + r.n
 	}
-	if !ok || next < size {
+	if !ok || next<<c.bits < n.Size {
 		return nil, c.add(prob, "the journal has a hole")
 	}
 	return runs, nil
