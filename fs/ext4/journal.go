@@ -14,13 +14,14 @@ import (
 
 // journalState is what a file system knows of its journal.
 type journalState struct {
-	journal     *jbd2.Log    // nil: changes go home directly
-	superBuf    *buffer      // the superblock's block, if it goes through the journal
-	maxTx       int          // changed blocks that a transaction may have
-	manyChanges int          // from so many on, a commit starts early
-	committing  atomic.Int64 // log blocks that the transaction takes that is closed, but not committed
-	abortCause  atomic.Pointer[error]
-	abortMu     sync.Mutex
+	journal       *jbd2.Log    // nil: changes go home directly
+	superBuf      *buffer      // the superblock's block, if it goes through the journal
+	maxTx         int          // changed blocks that a transaction may have
+	manyChanges   int          // from so many on, a commit starts early
+	needsRecovery bool         // the device knows that there is a log; guarded by commitMu
+	committing    atomic.Int64 // log blocks that the transaction takes that is closed, but not committed
+	abortCause    atomic.Pointer[error]
+	abortMu       sync.Mutex // held while the superblock at home is changed past the journal
 
 	checkpointWake chan struct{}
 	checkpointQuit chan struct{}
@@ -97,8 +98,8 @@ func (fs *FS) replayJournal() error {
 	return fs.writeSuperblockNow()
 }
 
-// startJournal opens the journal for writing, and says in the superblock that it has to be
-// replayed from now on.
+// startJournal opens the journal for writing. The device learns of it with the first commit, so
+// that a mount that changes nothing writes nothing.
 func (fs *FS) startJournal() error {
 	fs.manyChanges = maxTransaction
 	if fs.readOnly.Load() || !fs.sb.HasCompat(disk.CompatHasJournal) {
@@ -114,16 +115,13 @@ func (fs *FS) startJournal() error {
 	if fs.superBuf, err = fs.buffers.read(disk.SuperblockOffset>>fs.bsLog, makeRole(roleSuper, 0), 0, nil); err != nil {
 		return err
 	}
-	fs.sb.FeatureIncompat |= disk.IncompatRecover
-	if err := fs.writeSuperblockNow(); err != nil {
-		return err
-	}
 	j := jbd2.Journal{Device: fs.dev, BlockSize: fs.bs, Runs: runs, Blocks: fs.blocks}
 	format := jbd2.Format{Wide: fs.sb.HasIncompat(disk.Incompat64Bit), Checksum: fs.hasCsum}
 	fs.journal, err = j.Open(format, logMemory{fs})
 	if err != nil {
 		return err
 	}
+	fs.sb.FeatureIncompat |= disk.IncompatRecover // from the first commit on
 	memory := max(fs.frames.limit/8*blockdev.PageSize/fs.bs, minTransaction)
 	fs.maxTx = min(fs.journal.Capacity()/4, memory, maxTransaction)
 	fs.manyChanges = fs.maxTx / 2
@@ -196,6 +194,12 @@ func (fs *FS) writeLog(f *frozen) error {
 			return err
 		}
 	}
+	if !fs.needsRecovery {
+		if err := fs.markNeedsRecovery(); err != nil {
+			return err
+		}
+		fs.needsRecovery = true
+	}
 	now := fs.now()
 	f.log.Sec, f.log.Nsec = uint64(now.Sec), uint32(now.Nsec)
 	if err := fs.journal.Commit(&f.log); err != nil {
@@ -206,6 +210,24 @@ func (fs *FS) writeLog(f *frozen) error {
 		poke(fs.checkpointWake)
 	}
 	return nil
+}
+
+// markNeedsRecovery says in the superblock at home that there is a journal to be replayed, and
+// nothing else: the rest of the superblock goes through the journal.
+func (fs *FS) markNeedsRecovery() error {
+	fs.abortMu.Lock()
+	defer fs.abortMu.Unlock()
+	var p [disk.SuperblockSize]byte
+	if err := fs.dev.ReadAt(p[:], disk.SuperblockOffset); err != nil {
+		return err
+	}
+	var sb disk.Superblock
+	if err := sb.Decode(p[:]); err != nil {
+		return err
+	}
+	sb.FeatureIncompat |= disk.IncompatRecover
+	sb.Encode(p[:])
+	return blockdev.Commit(fs.dev, []blockdev.Vec{{Off: disk.SuperblockOffset, Data: p[:]}}, blockdev.Vec{})
 }
 
 // checkpointer makes room in the log behind everybody's back, in large batches.
@@ -248,6 +270,9 @@ func (fs *FS) stopJournal() {
 // committed, and nothing goes on.
 func (fs *FS) closeJournal() error {
 	if fs.journal == nil {
+		return nil
+	}
+	if !fs.needsRecovery {
 		return nil
 	}
 	if err := fs.journal.Close(); err != nil {

@@ -276,6 +276,23 @@ func TestRevoke(t *testing.T) {
 	fsck(t, dev.Content())
 }
 
+// TestNothingWritten mounts and reads; the device is not written to, nor flushed.
+func TestNothingWritten(t *testing.T) {
+	fs, dev := mount(t, mkfs(t, "8M", "-b", "1024"), true, Options{NoAtime: true})
+	root := fs.Root()
+	tree(t, root)
+	root.Unref()
+	if e := fs.Sync(); e != 0 {
+		t.Fatal(e)
+	}
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	if _, writes, flushes := dev.Counts(); writes+flushes != 0 {
+		t.Errorf("%d writes and %d flushes", writes, flushes)
+	}
+}
+
 // TestExternalJournal mounts images whose journal is elsewhere.
 func TestExternalJournal(t *testing.T) {
 	img := mkfs(t, "8M", "-b", "1024")

@@ -19,10 +19,20 @@ const batchBlocks = 256
 func (l *Log) Checkpoint(want int) error {
 	l.checkpointMu.Lock()
 	defer l.checkpointMu.Unlock()
-	count, blocks := l.oldest(want)
-	if count == 0 {
-		return nil
+	count, err := l.bringHome(want)
+	if count == 0 || err != nil {
+		return err
 	}
+	l.mu.RLock()
+	last := l.live[count-1]
+	l.mu.RUnlock()
+	return l.moveTail(count, l.next(last.start, uint64(last.n)), last.seq+1)
+}
+
+// bringHome writes home what has to come home for want log blocks to be free, and returns how
+// many of the live transactions that are. Called with checkpointMu.
+func (l *Log) bringHome(want int) (int, error) {
+	count, blocks := l.oldest(want)
 	slices.Sort(blocks)
 	blocks = slices.Compact(blocks)
 	mem := make([][]byte, 0, min(len(blocks), batchBlocks))
@@ -38,13 +48,10 @@ func (l *Log) Checkpoint(want int) error {
 		part := blocks[:min(batchBlocks, len(blocks))]
 		blocks = blocks[len(part):]
 		if err := l.writeHome(part, mem); err != nil {
-			return fmt.Errorf("checkpoint: %w", err)
+			return 0, fmt.Errorf("checkpoint: %w", err)
 		}
 	}
-	if err := l.moveTail(count); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
-	}
-	return nil
+	return count, nil
 }
 
 // oldest returns how many of the live transactions have to come home for want log blocks to
@@ -98,22 +105,19 @@ func (l *Log) copyHome(vecs []blockdev.Vec, from []copyAt) error {
 	return l.Device.WriteV(vecs)
 }
 
-// moveTail lets the log begin behind its first count transactions, whose blocks have been
-// written home.
-func (l *Log) moveTail(count int) error {
-	l.mu.RLock()
-	gone := l.live[:count:count]
-	l.mu.RUnlock()
-	start, seq := l.sb.Start, l.sb.Sequence
-	last := &gone[count-1]
-	l.sb.Start, l.sb.Sequence = l.next(last.start, uint64(last.n)), last.seq+1
+// moveTail lets the log begin at block start with transaction seq, behind its first count
+// transactions, whose blocks have been written home; or if start is 0, be empty.
+func (l *Log) moveTail(count int, start, seq uint32) error {
+	oldStart, oldSeq := l.sb.Start, l.sb.Sequence
+	l.sb.Start, l.sb.Sequence = start, seq
 	if err := l.writeSuper(); err != nil {
-		// Whichever the device has now, the log is whole from here on.
-		l.sb.Start, l.sb.Sequence = start, seq
-		return err
+		// Whichever the device has now, the log is whole from there on.
+		l.sb.Start, l.sb.Sequence = oldStart, oldSeq
+		return fmt.Errorf("checkpoint: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	gone := l.live[:count]
 	for i := range gone {
 		for _, nr := range gone[i].blocks {
 			if c, ok := l.copies[nr]; ok && c.seq == gone[i].seq {

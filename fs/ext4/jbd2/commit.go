@@ -41,6 +41,11 @@ func (l *Log) Commit(t *Transaction) error {
 	if err := w.write(t); err != nil {
 		return err
 	}
+	if !l.begun {
+		if err := w.beginLog(); err != nil {
+			return err
+		}
+	}
 	if err := blockdev.Commit(l.Device, w.vecs, w.record); err != nil {
 		return fmt.Errorf("transaction %d: %w", l.seq, err)
 	}
@@ -56,6 +61,7 @@ func (l *Log) Commit(t *Transaction) error {
 	l.mu.Unlock()
 	l.seq++
 	l.head = w.at
+	l.begun = true
 	return nil
 }
 
@@ -120,6 +126,17 @@ func (w *txWriter) next(p []byte) (blockdev.Vec, error) {
 
 func (w *txWriter) put(p []byte) error {
 	v, err := w.next(p)
+	w.vecs = append(w.vecs, v)
+	return err
+}
+
+// beginLog adds a superblock that says that the log begins with this transaction.
+func (w *txWriter) beginLog() error {
+	l := w.l
+	l.checkpointMu.Lock()
+	defer l.checkpointMu.Unlock()
+	l.sb.Start, l.sb.Sequence = l.head, l.seq
+	v, err := l.superVec()
 	w.vecs = append(w.vecs, v)
 	return err
 }

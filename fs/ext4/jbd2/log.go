@@ -38,6 +38,7 @@ type Log struct {
 	commitMu sync.Mutex // one commit at a time
 	seq      uint32     // of the next transaction
 	head     uint32     // log block where it goes
+	begun    bool       // the superblock on disk says that there is a log
 
 	checkpointMu sync.Mutex // one checkpoint at a time; the tail moves only under it
 
@@ -69,8 +70,8 @@ type logged struct {
 const MinBlocks = 256
 
 // Open makes an empty journal ready for transactions; one that is not empty has to be
-// replayed first. What the journal's last user left in Errno is cleared. The superblock is on
-// stable storage when Open returns.
+// replayed first. It writes nothing: the superblock goes with the first transaction, and clears
+// what the journal's last user left in Errno.
 //
 // A fast-commit area is left alone, and the feature set, for the next driver that wants it.
 func (j Journal) Open(f Format, mem Memory) (*Log, error) {
@@ -81,7 +82,7 @@ func (j Journal) Open(f Format, mem Memory) (*Log, error) {
 	}
 	s := &l.sb
 	if s.Start != 0 {
-		return nil, errors.New("the log is not empty")
+		return nil, errors.New("the journal has a log, but the file system does not need recovery: run e2fsck")
 	}
 	if n := l.last - s.First; n < MinBlocks {
 		return nil, fmt.Errorf("the log has %d blocks, fewer than %d", n, MinBlocks)
@@ -109,8 +110,8 @@ func (j Journal) Open(f Format, mem Memory) (*Log, error) {
 	// would continue the new one.
 	l.seq = s.Sequence + 1
 	l.head = s.First
-	s.Sequence, s.Start, s.Errno = l.seq, l.head, 0
-	return l, l.writeSuper()
+	s.Sequence, s.Errno = l.seq, 0
+	return l, nil
 }
 
 // writeSuper puts the superblock on stable storage, and everything written before it first.
@@ -162,13 +163,16 @@ func (l *Log) Has(nr uint64) bool {
 func (l *Log) Close() error {
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
-	if err := l.Checkpoint(l.Capacity()); err != nil {
-		return err
+	if !l.begun {
+		return nil
 	}
 	l.checkpointMu.Lock()
 	defer l.checkpointMu.Unlock()
-	l.sb.Start, l.sb.Sequence = 0, l.seq
-	return l.writeSuper()
+	count, err := l.bringHome(l.Capacity())
+	if err != nil {
+		return err
+	}
+	return l.moveTail(count, 0, l.seq)
 }
 
 // Abort records in the superblock that the journal's user has met an error (a Linux error

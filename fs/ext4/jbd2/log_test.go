@@ -451,7 +451,7 @@ func TestLogConcurrent(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	for name, change := range map[string]func(w *logWriter){
-		"not empty": func(*logWriter) {},
+		"log": func(*logWriter) {},
 		"too short": func(w *logWriter) { w.sb.Start = 0 },
 	} {
 		w := newLog(0, disk.JournalIncompatRevoke, 1)
@@ -466,7 +466,18 @@ func TestOpen(t *testing.T) {
 		mem[ringHome*bs+i] = 0xff // not defined in version 1
 	}
 	j.Device = faultdev.New(mem)
-	if _, err := j.Open(Format{Wide: true, Checksum: true}, &heap{bs: bs}); err != nil {
+	before := bytes.Clone(mem)
+	l, err := j.Open(Format{Wide: true, Checksum: true}, &heap{bs: bs})
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil || !bytes.Equal(mem, before) {
+		t.Fatalf("opened and closed (%v), the journal has changed", err)
+	}
+	if l, err = j.Open(Format{Wide: true, Checksum: true}, &heap{bs: bs}); err == nil {
+		err = l.Commit(&Transaction{Blocks: []Block{{Nr: 1, Data: content(1, 1)}}})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	var sb disk.JournalSuper
