@@ -85,6 +85,30 @@ func (a *Arena) AllocRun(most int) (first uint32, n int) {
 	return a.take(a.low, at, n), n
 }
 
+// AllocAt takes frame i, if it is free.
+func (a *Arena) AllocAt(i uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if int(i) >= a.Frames() || a.free[i/64]>>(i%64)&1 == 0 {
+		return false
+	}
+	a.take(int(i/64), int(i%64), 1)
+	return true
+}
+
+// AllocApart takes frame at of a row of 64 that are all free, if there is one near: the others are
+// likely to be free when they are wanted, too.
+func (a *Arena) AllocApart(at int) (frame uint32, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for w := max(a.wide, a.low); w < min(max(a.wide, a.low)+wideWords, len(a.free)); w++ {
+		if a.free[w] == ^uint64(0) {
+			return a.take(w, at, 1), true
+		}
+	}
+	return 0, false
+}
+
 // take takes n frames whose bits are set from bit at of word w on.
 func (a *Arena) take(w, at, n int) uint32 {
 	a.free[w] &^= ^uint64(0) >> (64 - n) << at

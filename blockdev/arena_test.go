@@ -81,6 +81,12 @@ func TestArenaRuns(t *testing.T) {
 	if first, n := a.AllocRun(64); first != 0 || n != 64 {
 		t.Errorf("a run that was given back: %d+%d", first, n)
 	}
+	if f, ok := a.AllocApart(5); !ok || f != 256+5 {
+		t.Errorf("a frame apart: %d, %v", f, ok)
+	}
+	if !a.AllocAt(256+6) || a.AllocAt(256+5) || a.AllocAt(640) {
+		t.Error("a certain frame")
+	}
 	p := a.Alloc()
 	if off, ok := a.Offset(p); !ok || off != 65*PageSize || unsafe.SliceData(p) != unsafe.SliceData(a.Run(65, 1)) {
 		t.Errorf("frame at %d, %v", off, ok)

@@ -227,7 +227,7 @@ func (n *inode) fetch(c *pageChunk, i int) error {
 		}
 		return nil
 	}
-	first, k := n.fs.pages.take(1, n, c)
+	first, k := n.fs.pages.takeFor(c, i, n)
 	if k == 0 {
 		return errNoFrame
 	}

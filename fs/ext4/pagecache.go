@@ -48,6 +48,32 @@ func (c *pageCache) take(want int, self *inode, spare *pageChunk) (first uint32,
 	}
 }
 
+// takeFor takes a frame for page i of a chunk that mappings will show, so that pages that lie together
+// in the file do so in memory, if it can: the host maps them as one then. Otherwise it is take.
+func (c *pageCache) takeFor(ch *pageChunk, i int, self *inode) (frame uint32, n int) {
+	if int(c.frames.Load()) < c.limit {
+		arena := c.fs.frames.arena
+		ok := false
+		if ch.present == 0 {
+			frame, ok = arena.AllocApart(i)
+		} else {
+			// Next to the nearest page below, or else above.
+			j := bits.TrailingZeros64(ch.present)
+			if below := ch.present & (1<<i - 1); below != 0 {
+				j = lastBit(below)
+			}
+			if at := int64(ch.slots[j].frame) + int64(i-j); at >= 0 && at < int64(arena.Frames()) {
+				frame, ok = uint32(at), arena.AllocAt(uint32(at))
+			}
+		}
+		if ok {
+			c.frames.Add(1)
+			return frame, 1
+		}
+	}
+	return c.take(1, self, ch)
+}
+
 // give gives frames back.
 func (c *pageCache) give(first uint32, n int) {
 	c.frames.Add(int32(-n))
