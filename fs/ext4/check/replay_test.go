@@ -192,6 +192,9 @@ func TestReplay(t *testing.T) {
 		case ours.bad && strings.Contains(ours.text, string(JournalLog)):
 			// Linux does not mount it either; e2fsck goes on with what it has.
 			both++
+		case ours.bad && strings.Count(ours.text, "error") == 1 && strings.Contains(ours.text, "error inode-checksum: inode 8:"):
+			// The copy of its block damages the journal's own inode, which e2fsck writes as it was.
+			both++
 		default:
 			t.Errorf("%s: the check %v, e2fsck %v:\n%s---\n%s", what, ours.bad, theirs.bad, ours.text, theirs.text)
 		}
