@@ -89,7 +89,6 @@ func (fs *FS) replayJournal() error {
 	keepErrors(sb, &before)
 	if stats.Errno != 0 {
 		sb.State |= disk.StateError
-		fs.log("the journal's last user met error %d", -int32(stats.Errno))
 	}
 	if fs.opts.ReadOnly {
 		return nil
@@ -99,7 +98,7 @@ func (fs *FS) replayJournal() error {
 }
 
 // startJournal opens the journal for writing. The device learns of it with the first commit, so
-// that a mount that changes nothing writes nothing.
+// that a mount that changes nothing writes nothing, unless there is an error to take over.
 func (fs *FS) startJournal() error {
 	fs.manyChanges = maxTransaction
 	if fs.readOnly.Load() || !fs.sb.HasCompat(disk.CompatHasJournal) {
@@ -121,6 +120,12 @@ func (fs *FS) startJournal() error {
 	if err != nil {
 		return err
 	}
+	if no := fs.journal.LastError(); no != 0 {
+		fs.log("the journal's last user met error %d", no)
+		if err := fs.takeOverError(); err != nil {
+			return err
+		}
+	}
 	fs.sb.FeatureIncompat |= disk.IncompatRecover // from the first commit on
 	memory := max(fs.frames.limit/8*blockdev.PageSize/fs.bs, minTransaction)
 	fs.maxTx = min(fs.journal.Capacity()/4, memory, maxTransaction)
@@ -130,6 +135,16 @@ func (fs *FS) startJournal() error {
 	fs.checkpointDone = make(chan struct{})
 	go fs.checkpointer()
 	return nil
+}
+
+// takeOverError has the superblock say that there was an error, which perhaps only the journal
+// knows of, and then the journal forget it. Until then e2fsck would not be silent.
+func (fs *FS) takeOverError() error {
+	fs.sb.State |= disk.StateError
+	if err := fs.writeSuperblockNow(); err != nil {
+		return err
+	}
+	return fs.journal.ClearError()
 }
 
 // device returns the device below.

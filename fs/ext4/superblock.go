@@ -256,9 +256,13 @@ func (fs *FS) encodeSuperblock(p []byte, state uint16) {
 }
 
 // writeSuperblockNow writes the superblock past the cache and flushes the device. Used
-// while nothing else is going on.
+// while nothing else is going on. The counts in it become those of the groups: nobody may
+// write the superblock again before the unmount, and the ones that were read may be older than
+// what a replay has brought home, since Linux does not journal them.
 func (fs *FS) writeSuperblockNow() error {
 	var raw [disk.SuperblockSize]byte
+	fs.sb.FreeBlocksCount = uint64(fs.freeBlocks.Load())
+	fs.sb.FreeInodesCount = uint32(fs.freeInodes.Load())
 	fs.sb.Encode(raw[:])
 	if err := fs.dev.WriteV([]blockdev.Vec{{Off: disk.SuperblockOffset, Data: raw[:]}}); err != nil {
 		return fmt.Errorf("superblock: %w", err)

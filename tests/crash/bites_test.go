@@ -63,20 +63,23 @@ func TestBites(t *testing.T) {
 			}
 		}, []string{"garbage", "what operation"}},
 		{"a size that comes before its content", func(r *record) {
-			// The new blocks' content goes to the disk one flush too late.
-			for i, e := range r.events {
-				f := r.oracle.threads[0].model.find("B/foo")
+			// The new blocks' content goes to the disk when fsync's last flush is over.
+			th := r.oracle.threads[0]
+			last := th.log[1].endAt - 1
+			f := th.model.find("B/foo")
+			for i, e := range r.events[:last] {
 				if e.Op == faultdev.Write && indexOf(e.Data, f.tag, uint32(r.oracle.setup)+1, 13<<10) >= 0 {
-					for k := i + 1; k < len(r.events); k++ {
+					copy(r.events[i:last], r.events[i+1:last+1])
+					r.events[last] = e
+					for k := i; k < last; k++ {
 						if r.events[k].Op == faultdev.Flush {
-							copy(r.events[i:k], r.events[i+1:k+1])
-							r.events[k] = e
-							r.events[k-1].Covers--
-							return
+							r.events[k].Covers--
 						}
 					}
+					return
 				}
 			}
+			panic("the content is not written")
 		}, []string{"want what was written", "is a hole", "zeros"}},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {

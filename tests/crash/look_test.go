@@ -120,12 +120,12 @@ func (l *looker) recover(img *faultdev.Image) (*seen, error) {
 		}
 	}
 	if l.n%16 == 3 {
-		if err := l.mend(img, want); err != nil {
+		if err := agreed(img, func(img *faultdev.Image) error { return l.mend(img, want) }); err != nil {
 			return nil, err
 		}
 	}
 	if l.n%64 == 5 && os.Geteuid() == 0 {
-		if err := l.mountOnHost(img, want); err != nil {
+		if err := agreed(img, func(img *faultdev.Image) error { return l.mountOnHost(img, want) }); err != nil {
 			return nil, err
 		}
 	}

@@ -244,6 +244,22 @@ func (c *JournalCommitBlock) Encode(p []byte) {
 	be.PutUint32(p[0x38:], c.Nsec)
 }
 
+// JournalCommitSize is how much of a commit block means something; zeros follow.
+const JournalCommitSize = 0x3c
+
+// JournalCommitOK tells whether a commit block (versions 2 and 3) has the right checksum. Only
+// its first sector may have got to the disk, with something older behind it: that is all of
+// the record, and current Linux takes it for one, too; e2fsck 1.47.0 does not.
+func JournalCommitOK(seed uint32, block []byte) bool {
+	sum := be.Uint32(block[0x10:])
+	if sum == JournalCommitChecksum(seed, block) {
+		return true
+	}
+	whole := make([]byte, len(block))
+	copy(whole, block[:JournalCommitSize])
+	return sum == JournalCommitChecksum(seed, whole)
+}
+
 // JournalCommitChecksum sums a commit block (versions 2 and 3), its own field as zero.
 func JournalCommitChecksum(seed uint32, block []byte) uint32 {
 	c := Checksum(seed, block[:0x10])

@@ -38,7 +38,7 @@ type Log struct {
 	commitMu sync.Mutex // one commit at a time
 	seq      uint32     // of the next transaction
 	head     uint32     // log block where it goes
-	begun    bool       // the superblock on disk says that there is a log
+	begun    bool       // the superblock on stable storage says that there is a log
 
 	checkpointMu sync.Mutex // one checkpoint at a time; the tail moves only under it
 
@@ -70,8 +70,7 @@ type logged struct {
 const MinBlocks = 256
 
 // Open makes an empty journal ready for transactions; one that is not empty has to be
-// replayed first. It writes nothing: the superblock goes with the first transaction, and clears
-// what the journal's last user left in Errno.
+// replayed first. It writes nothing: the superblock goes with the first transaction.
 //
 // A fast-commit area is left alone, and the feature set, for the next driver that wants it.
 func (j Journal) Open(f Format, mem Memory) (*Log, error) {
@@ -110,7 +109,7 @@ func (j Journal) Open(f Format, mem Memory) (*Log, error) {
 	// would continue the new one.
 	l.seq = s.Sequence + 1
 	l.head = s.First
-	s.Sequence, s.Errno = l.seq, 0
+	s.Sequence = l.seq
 	return l, nil
 }
 
@@ -163,16 +162,33 @@ func (l *Log) Has(nr uint64) bool {
 func (l *Log) Close() error {
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
-	if !l.begun {
-		return nil
-	}
 	l.checkpointMu.Lock()
 	defer l.checkpointMu.Unlock()
+	if l.sb.Start == 0 {
+		return nil
+	}
 	count, err := l.bringHome(l.Capacity())
 	if err != nil {
 		return err
 	}
 	return l.moveTail(count, 0, l.seq)
+}
+
+// LastError returns the error (a Linux error number, positive) that the superblock tells of, 0
+// for none.
+func (l *Log) LastError() uint32 {
+	l.checkpointMu.Lock()
+	defer l.checkpointMu.Unlock()
+	return -l.sb.Errno
+}
+
+// ClearError has the superblock forget LastError. What was written before, say the same in
+// another place, is on stable storage first.
+func (l *Log) ClearError() error {
+	l.checkpointMu.Lock()
+	defer l.checkpointMu.Unlock()
+	l.sb.Errno = 0
+	return l.writeSuper()
 }
 
 // Abort records in the superblock that the journal's user has met an error (a Linux error

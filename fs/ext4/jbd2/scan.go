@@ -98,7 +98,7 @@ func (r *replayer) scan() error {
 		commit: func(seq uint32, block []byte) bool {
 			var c disk.JournalCommitBlock
 			c.Decode(block)
-			if r.sb.HasChecksum() && c.Checksum != disk.JournalCommitChecksum(r.seed, block) {
+			if r.sb.HasChecksum() && !disk.JournalCommitOK(r.seed, block) {
 				return false
 			}
 			if old && (c.ChecksumType != 0 || c.ChecksumSize != 0 || c.Checksum != 0) {
