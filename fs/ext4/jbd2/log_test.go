@@ -451,7 +451,7 @@ func TestLogConcurrent(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	for name, change := range map[string]func(w *logWriter){
-		"log": func(*logWriter) {},
+		"log":       func(*logWriter) {},
 		"too short": func(w *logWriter) { w.sb.Start = 0 },
 	} {
 		w := newLog(0, disk.JournalIncompatRevoke, 1)
