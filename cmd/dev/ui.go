@@ -5,7 +5,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 )
 
@@ -16,7 +17,8 @@ type ui struct {
 	terminal bool
 	what     string
 	total    int
-	bar      *progressbar.ProgressBar
+	pool     *mpb.Progress
+	bar      *mpb.Bar
 }
 
 func newUI(out *os.File) *ui {
@@ -32,22 +34,17 @@ func (u *ui) progress(what string, done, total int) {
 			fmt.Fprintf(u.out, "%s\n", what)
 			return
 		}
-		length := total
-		if length == 0 {
-			length = -1
+		u.pool = mpb.New(mpb.WithOutput(u.out), mpb.WithRefreshRate(100*time.Millisecond))
+		style, state := mpb.BarFillerBuilder(mpb.SpinnerStyle().PositionLeft()), decor.Elapsed(decor.ET_STYLE_GO)
+		if total > 0 {
+			style, state = mpb.BarStyle().Tip(">").Padding(" "), decor.CountersNoUnit("%d of %d")
 		}
-		u.bar = progressbar.NewOptions(length,
-			progressbar.OptionSetWriter(u.out),
-			progressbar.OptionSetDescription(what),
-			progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetPredictTime(false),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionSpinnerType(14),
-			progressbar.OptionFullWidth())
-		u.bar.RenderBlank()
+		// A bar that is made with a total ends by itself when it is full.
+		u.bar = u.pool.New(0, style, mpb.PrependDecorators(decor.Name(what)), mpb.AppendDecorators(state))
+		u.bar.SetTotal(int64(total), false)
 	}
 	if u.bar != nil {
-		u.bar.Set(done)
+		u.bar.SetCurrent(int64(done))
 	}
 }
 
@@ -60,7 +57,8 @@ func (u *ui) say(format string, args ...any) {
 // end takes the bar away.
 func (u *ui) end() {
 	if u.bar != nil {
-		u.bar.Clear()
+		u.bar.Abort(true)
+		u.pool.Wait()
 	}
-	u.bar, u.what = nil, ""
+	u.bar, u.pool, u.what = nil, nil, ""
 }

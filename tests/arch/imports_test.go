@@ -34,10 +34,11 @@ var rules = []rule{
 	{folder: "shim", folders: []string{"shim", "abi"}, modules: []string{multierror}},
 	// Unpacking what others have packed.
 	{folder: "cmd/pinhole/image", folders: []string{"cmd/pinhole/image", "cmd/pinhole/units", "fs/vfs", "fs/ext4", "blockdev", "abi"},
-		modules: []string{xsys, multierror, "golang.org/x/term", "github.com/alecthomas/kong", "github.com/klauspost/compress", "github.com/ulikunitz/xz"}},
+		modules: []string{xsys, multierror, "golang.org/x/term", "github.com/alecthomas/kong", "github.com/klauspost/compress", "github.com/ulikunitz/xz",
+			"github.com/vbauerster/mpb"}},
 	// fs/vfs and abi for the commands that look into images: the contract of the file system they mount.
 	{folder: "cmd", folders: []string{"cmd", "runtime", "fs/vfs", "fs/ext4", "blockdev", "abi", "shim"},
-		modules: []string{xsys, multierror, "golang.org/x/term", "github.com/alecthomas/kong", "github.com/schollz/progressbar"}},
+		modules: []string{xsys, multierror, "golang.org/x/term", "github.com/alecthomas/kong", "github.com/vbauerster/mpb"}},
 	{folder: "tests", folders: []string{""}, modules: []string{xsys, gocmp, multierror, "golang.org/x/net/bpf"}},
 	{folder: "bench", folders: []string{""}, modules: []string{xsys, gocmp}},
 }
