@@ -89,8 +89,11 @@ func (k *counter) uninitBlocks(g int) {
 	clear(k.have)
 	first, n := c.groupFirst(g), c.groupBlocks(g)
 	mark := func(b, count uint64) {
-		for ; count > 0; b, count = b+1, count-1 {
-			if b >= first && b < first+n {
+		if b >= first+n {
+			return
+		}
+		for end := min(b+count, first+n); b < end; b++ {
+			if b >= first {
 				k.have[(b-first)/8] |= 1 << ((b - first) % 8)
 			}
 		}

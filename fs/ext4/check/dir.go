@@ -36,16 +36,20 @@ func (r dirRun) len() uint32 { return r.n &^ runShared }
 // addRun notes blocks of the directory that is being scanned.
 func (c *checker) addRun(logical, n, b uint64, shared bool) {
 	mine := c.runs[c.dirs[len(c.dirs)-1].run:]
-	if i := len(mine) - 1; i >= 0 && !shared && mine[i].n&runShared == 0 &&
+	if i := len(mine) - 1; i >= 0 && !shared && mine[i].n&runShared == 0 && uint64(mine[i].n)+n < runShared &&
 		uint64(mine[i].logical+mine[i].n) == logical && mine[i].block+uint64(mine[i].n) == b {
 		mine[i].n += uint32(n)
 		return
 	}
-	r := dirRun{uint32(logical), uint32(n), b}
-	if shared {
-		r.n |= runShared
+	for n > 0 {
+		k := min(n, runShared-1)
+		r := dirRun{uint32(logical), uint32(k), b}
+		if shared {
+			r.n |= runShared
+		}
+		c.runs = append(c.runs, r)
+		logical, n, b = logical+k, n-k, b+k
 	}
-	c.runs = append(c.runs, r)
 }
 
 // dirScan is the directory that is being looked at.

@@ -1,6 +1,12 @@
 package check
 
-import "pinhole/fs/ext4/disk"
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"pinhole/fs/ext4/disk"
+)
 
 // fileMap goes over the blocks of one inode, in the order of the file.
 type fileMap struct {
@@ -63,17 +69,21 @@ func hasMap(n *disk.Inode) bool {
 	return n.Flags&disk.InodeInline == 0
 }
 
-// runs returns the blocks of a file of the file system itself, without judging or claiming them.
-// It gives up, with ok false, if the map is broken or takes more than limit runs.
+// errGiveUp ends a walk whose result is of no use any more.
+var errGiveUp = errors.New("check: more than a file of the file system has")
+
+// fileRuns returns the blocks of a file of the file system itself, without judging or claiming them.
+// It gives up, with ok false, if the map is broken, takes more than limit nodes or runs, or has a
+// block more than once.
 func (c *checker) fileRuns(ino uint32, n *disk.Inode, limit int) (runs []fileRun, ok bool, err error) {
-	ok = true
 	seen := make(map[uint64]bool)
 	m := fileMap{c: c, ino: ino, inode: n, seed: c.inodeSeed(ino, n.Generation), quiet: true}
 	m.node = func(b uint64) (bool, error) {
-		first := !seen[b] && len(seen) < limit
+		if seen[b] || len(seen) == limit {
+			return false, errGiveUp
+		}
 		seen[b] = true
-		ok = ok && first
-		return first, nil
+		return true, nil
 	}
 	m.data = func(l, k, b uint64, _ bool) error {
 		if i := len(runs) - 1; i >= 0 && runs[i].logical+runs[i].n == l && runs[i].block+runs[i].n == b {
@@ -81,12 +91,26 @@ func (c *checker) fileRuns(ino uint32, n *disk.Inode, limit int) (runs []fileRun
 		} else if len(runs) < limit {
 			runs = append(runs, fileRun{l, k, b})
 		} else {
-			ok = false
+			return errGiveUp
 		}
 		return nil
 	}
-	if err := m.walk(); err != nil {
+	if err := m.walk(); err == errGiveUp {
+		return runs, false, nil
+	} else if err != nil {
 		return nil, false, err
 	}
-	return runs, ok, nil
+	return runs, !overlapping(runs), nil
+}
+
+// overlapping tells whether two of the runs share a block: whoever reads all of them would read it again and
+// again.
+func overlapping(runs []fileRun) bool {
+	byBlock := slices.SortedFunc(slices.Values(runs), func(a, b fileRun) int { return cmp.Compare(a.block, b.block) })
+	for i := 1; i < len(byBlock); i++ {
+		if byBlock[i-1].block+byBlock[i-1].n > byBlock[i].block {
+			return true
+		}
+	}
+	return false
 }

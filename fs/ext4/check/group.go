@@ -80,7 +80,22 @@ func (c *checker) descriptors() error {
 			return err
 		}
 	}
+	// Only now, for a superblock can claim any number of groups, but a table of as many is on the device.
+	for _, set := range [...]*blockSet{&c.used, &c.meta, &c.shared, &c.xattrs.seen} {
+		set.init(c.blocks - c.first)
+	}
+	c.table.init(c.inodes)
 	return nil
+}
+
+// superGroups returns the groups but the first that have a copy of the superblock, most of them at most.
+func (c *checker) superGroups(most int) (groups []int) {
+	for g := 1; g < len(c.groups) && len(groups) < most; g++ {
+		if c.sb.HasSuper(uint32(g)) {
+			groups = append(groups, g)
+		}
+	}
+	return groups
 }
 
 // places checks where a group's metadata is said to be.

@@ -99,20 +99,91 @@ func mendAll(p []byte) {
 	}
 }
 
+// fuzzBases are the images that the fuzzer damages: two without help of e2fsprogs, and two with some of
+// everything, the last with a journal that is to be replayed.
+func fuzzBases(t testing.TB) (bases [][]byte, maps []*imageMap) {
+	t.Helper()
+	for _, d := range []*memory{ownImage(t, 4<<20, 1024), ownImage(t, 8<<20, 4096)} {
+		bases, maps = append(bases, d.p), append(maps, nil)
+	}
+	for _, i := range []int{0, len(corpusImages) - 1} {
+		im := corpusImages[i]
+		m := openMap(t, corpusImage(t, im.name, im.size, im.opts, im.unclean))
+		bases, maps = append(bases, m.raw), append(maps, m)
+	}
+	return bases, maps
+}
+
+const (
+	fuzzBase   = 3 // bits of the input's first byte: the image
+	fuzzMend   = 4 // all checksums are mended
+	fuzzSuper  = 8 // the superblock's is
+	longestRun = 255
+)
+
+// fuzzInput writes the patches of a damage as an input of FuzzCheck.
+func fuzzInput(how byte, raw []byte, patches []patch) []byte {
+	in := []byte{how}
+	for _, x := range patches {
+		old := raw[x.off:]
+		for i := 0; i < len(x.data); {
+			if x.data[i] == old[i] {
+				i++
+				continue
+			}
+			// Places are even.
+			at := i - int(x.off+int64(i))&1
+			if at < 0 {
+				i++
+				continue
+			}
+			end := at + 1
+			for last := at; end < len(x.data) && end-at < longestRun && end-last < 8; end++ {
+				if x.data[end] != old[end] {
+					last = end
+				}
+			}
+			off := (x.off + int64(at)) / 2
+			in = append(append(in, byte(off), byte(off>>8), byte(off>>16), byte(end-at)), x.data[at:end]...)
+			i = end
+		}
+	}
+	return in
+}
+
 // FuzzCheck: no image makes the check panic, run for ever or take much memory. The input is a list
-// of places and bytes to put there.
+// of places and bytes to put there, and how to mend checksums.
 func FuzzCheck(f *testing.F) {
-	bases := [][]byte{ownImage(f, 4<<20, 1024).p, ownImage(f, 8<<20, 4096).p}
-	for i := range byte(8) {
+	bases, maps := fuzzBases(f)
+	for i := range byte(12) {
 		f.Add([]byte{i})
 		f.Add([]byte{i, 0x10, 4, 0, 4, 0xff, 0xff, 0xff, 0xff, 0x20, 8, 0, 2, 1, 1})
+	}
+	per := 60
+	if testing.Short() {
+		per = 20
+	}
+	for i, m := range maps {
+		if m == nil {
+			continue
+		}
+		r := rand.New(rand.NewPCG(uint64(i), 1))
+		cases := m.cases(r)
+		r.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+		for _, c := range spread(cases, per) {
+			f.Add(fuzzInput(byte(i), m.raw, c.patches))
+		}
+	}
+	work := make([][]byte, len(bases))
+	for i := range work {
+		work[i] = slices.Clone(bases[i])
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) == 0 || len(in) > 4096 {
 			return
 		}
-		how := in[0]
-		p := slices.Clone(bases[how&1])
+		how, p := in[0], work[in[0]&fuzzBase]
+		copy(p, bases[how&fuzzBase])
 		for in = in[1:]; len(in) >= 4; {
 			off := (int(in[0]) | int(in[1])<<8 | int(in[2])<<16) * 2 % len(p)
 			n := min(int(in[3]), len(in)-4)
@@ -120,9 +191,9 @@ func FuzzCheck(f *testing.F) {
 			in = in[4+n:]
 		}
 		switch {
-		case how&2 != 0:
+		case how&fuzzMend != 0:
 			mendAll(p)
-		case how&4 != 0:
+		case how&fuzzSuper != 0:
 			mendSuper(p)
 		}
 		for _, o := range []Options{{Paths: true}, {Replay: true}} {

@@ -81,7 +81,7 @@ func (c *checker) journalFile() ([]fileRun, error) {
 		next = r.logical + r.n
 	}
 	if !ok || next<<c.bits < n.Size {
-		return nil, c.add(prob, "the journal has a hole")
+		return nil, c.add(prob, "the journal has a hole, or a block more than once")
 	}
 	return runs, nil
 }
@@ -125,7 +125,7 @@ func (c *checker) journalSuper(runs []fileRun) (s disk.JournalSuper, ok bool, er
 	case s.HasChecksum() && s.StoredChecksum != disk.JournalSuperChecksum(c.block):
 		err = c.add(prob, "the journal's superblock has checksum %#08x, should have %#08x", s.StoredChecksum, disk.JournalSuperChecksum(c.block))
 	case s.Errno != 0:
-		err = c.add(prob, "the journal notes that error %d stopped it", s.Errno)
+		err = c.add(prob, "the journal notes that error %d stopped it", -int32(s.Errno))
 	case s.Users > 1:
 		err = c.add(prob, "the journal is of %d file systems", s.Users)
 	case fastCommits > 0 && uint64(fastCommits)+minJournal > uint64(s.MaxLen):

@@ -39,7 +39,7 @@ func (s *nameSet) add(name []byte) {
 func (s *nameSet) look() {
 	slices.Sort(s.hashes)
 	for i := 1; i < len(s.hashes); i++ {
-		if s.hashes[i] == s.hashes[i-1] {
+		if s.hashes[i] == s.hashes[i-1] && (i < 2 || s.hashes[i] != s.hashes[i-2]) && len(s.found) < maxProblems {
 			s.found = append(s.found, s.hashes[i])
 		}
 	}

@@ -75,12 +75,17 @@ func (c *checker) orphanFile() error {
 		next = r.logical + r.n
 	}
 	if !ok || next != n.Size>>c.bits {
-		return c.add(prob, "the orphan file has a hole")
+		return c.add(prob, "the orphan file has a hole, or a block more than once")
 	}
 	seed := c.inodeSeed(ino, n.Generation)
 	entries := 0
 	for _, r := range runs {
 		for i := range r.n {
+			if i%1024 == 0 {
+				if err := c.tick(0, 0); err != nil {
+					return err
+				}
+			}
 			k, err := c.orphanBlock(prob.logical(r.logical+i).onBlock(r.block+i), seed)
 			if err != nil {
 				return err

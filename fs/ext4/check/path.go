@@ -78,12 +78,12 @@ func (c *checker) paths() error {
 			}
 		}
 	}
-	const deepest = 4096
+	const longest = 4096 // PATH_MAX
 	for i := range c.r.Problems {
 		p := &c.r.Problems[i]
 		path := ""
 		ino := p.Inode
-		for depth := 0; ino != disk.RootInode && ino != 0 && depth < deepest; depth++ {
+		for ino != disk.RootInode && ino != 0 && len(path) < longest {
 			n := wanted[ino]
 			if n.dir != 0 {
 				path = "/" + n.name + path

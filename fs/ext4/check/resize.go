@@ -39,6 +39,7 @@ func (c *checker) resizeInode() error {
 	per := uint64(c.bs / 4)
 	ind := make([]byte, c.bs)
 	expect := make([]byte, c.bs)
+	copies := c.superGroups(int(per))
 	for i := range reserved {
 		off := (c.gdtLen + i) % per
 		b := c.first + 1 + c.gdtLen + i
@@ -52,12 +53,8 @@ func (c *checker) resizeInode() error {
 			return err
 		}
 		clear(expect)
-		k := 0
-		for g := 1; g < len(c.groups) && k < int(per); g++ {
-			if c.sb.HasSuper(uint32(g)) {
-				le.PutUint32(expect[4*k:], uint32(b+uint64(g)*c.perGroup))
-				k++
-			}
+		for k, g := range copies {
+			le.PutUint32(expect[4*k:], uint32(b+uint64(g)*c.perGroup))
 		}
 		if string(ind) != string(expect) {
 			return c.add(prob.onBlock(b), "the indirect block does not list the copies of block %d of the table", c.gdtLen+i)

@@ -221,10 +221,6 @@ func (c *checker) setGeometry() {
 	c.metaBG = c.hasIncompat(disk.IncompatMetaBG)
 	small := func(t uint64) bool { return uint32(t) != 0 && uint32(t) < s.InodesCount }
 	c.lowDtime = !small(s.Wtime) && !small(s.Mtime) && !small(s.MkfsTime)
-	for _, set := range [...]*blockSet{&c.used, &c.meta, &c.shared, &c.xattrs.seen} {
-		set.init(c.blocks - c.first)
-	}
-	c.table.init(c.inodes)
 	c.block = make([]byte, c.bs)
 	c.r.Blocks, c.r.BlockSize, c.r.Inodes = c.blocks, c.bs, uint64(c.inodes)
 }
@@ -310,7 +306,7 @@ func (c *checker) backups() error {
 			if err := c.add(inGroup(SuperBackup, g).onBlock(c.groupFirst(g)).as(Note), "the copy of the superblock %s", why); err != nil {
 				return err
 			}
-		} else if !c.metaBG {
+		} else if !c.metaBG && c.gdtLen < c.groupBlocks(g) {
 			if err := c.descriptorBackup(g); err != nil {
 				return err
 			}
