@@ -3,7 +3,9 @@ package blockdev
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"time"
 )
 
 // Doorbell wakes the other side of a ring and sleeps until the other side wakes this one.
@@ -46,15 +48,18 @@ type RingDevice struct {
 	readOnly bool
 
 	mu      sync.Mutex
-	change  sync.Cond // signalled when replies have been taken, or nobody reads the ring any more
-	reading bool      // somebody sleeps or polls on the ring, without mu
-	submit  uint32    // requests put in so far
-	told    uint32    // of these, the supervisor may know
-	taken   uint32    // replies taken out so far
+	change  sync.Cond     // signalled when replies have been taken, or nobody reads the ring any more
+	reading bool          // somebody sleeps or polls on the ring, without mu
+	typical time.Duration // of a wait for replies lately; of who is reading
+	submit  uint32        // requests put in so far
+	told    uint32        // of these, the supervisor may know
+	taken   uint32        // replies taken out so far
 	slots   [RingEntries]slot
 	free    []uint16 // indices of unused slots
 	bounce  [][]byte // unused bounce pages
 	stray   uint64   // replies that nobody asked for
+
+	oneProcessor bool // to poll is to keep from running who is waited for
 
 	commit sync.Mutex // one Commit at a time; taken before mu
 }
@@ -93,6 +98,8 @@ func NewRingDevice(c RingConfig) (*RingDevice, error) {
 		copyFrom: c.Copy,
 		readOnly: c.ReadOnly,
 		free:     make([]uint16, RingEntries),
+
+		oneProcessor: runtime.GOMAXPROCS(0) == 1,
 	}
 	d.change.L = &d.mu
 	for i := range d.free {
@@ -296,9 +303,12 @@ func (d *RingDevice) finish(b *batch) {
 	}
 }
 
-// pollsBeforeSleep is how often the reply tail is looked at before the reader sleeps: about as long
-// as the supervisor needs for a small write when it is awake. Sleeping and waking cost more.
-const pollsBeforeSleep = 4000
+// The reply tail is looked at for some time before the reader sleeps, as sleeping and waking cost more than
+// the supervisor needs for a small write when it is awake, and no less than the host needs for a flush.
+const (
+	polls    = 1000                   // between looks at the clock
+	pollTime = 300 * time.Microsecond // at most
+)
 
 // wait returns when replies may have been taken since the call. Called with mu, which it lets go of meanwhile.
 func (d *RingDevice) wait() {
@@ -316,11 +326,23 @@ func (d *RingDevice) wait() {
 	d.change.Broadcast()
 }
 
-// sleep returns when the ring holds replies beyond taken.
+// sleep returns when the ring holds replies beyond taken. It polls for as long as it had to wait lately,
+// and some more, if that is not long, and lets others run in between.
 func (d *RingDevice) sleep(taken uint32) {
-	for range pollsBeforeSleep {
-		if d.ring.ReplyTail() != taken {
-			return
+	start := time.Now()
+	patience := 2*d.typical + 10*time.Microsecond
+	if d.oneProcessor || patience > pollTime {
+		patience = 0
+	}
+	for waited := time.Duration(0); ; runtime.Gosched() {
+		for range polls {
+			if d.ring.ReplyTail() != taken {
+				d.typical += (min(time.Since(start), 4*pollTime) - d.typical) / 8
+				return
+			}
+		}
+		if waited = time.Since(start); waited > patience {
+			break
 		}
 	}
 	d.ring.ClientIdle(true)
@@ -328,6 +350,7 @@ func (d *RingDevice) sleep(taken uint32) {
 		d.bell.Wait()
 	}
 	d.ring.ClientIdle(false)
+	d.typical += (min(time.Since(start), 4*pollTime) - d.typical) / 8
 }
 
 // take hands the replies in the ring to their batches. Called with mu.

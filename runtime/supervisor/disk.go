@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,6 +37,7 @@ type disk struct {
 	offence  uint32 // see penalty
 	run      run
 	partLost bool // a write that is part of the next commit was not done
+	holes    holes
 
 	// reply is shared with the flushing goroutine.
 	reply struct {
@@ -70,6 +72,9 @@ type diskStats struct {
 // cannot have more.
 const maxFlushes = blockdev.RingEntries
 
+// oneProcessor says that to poll is to keep from running who is waited for.
+var oneProcessor = runtime.GOMAXPROCS(0) == 1
+
 // run is a row of writes that lie behind one another in the image and are done with one call.
 type run struct {
 	off  uint64
@@ -87,6 +92,7 @@ const (
 // start begins to serve. The descriptors and the mapping stay the caller's, and must outlive stop.
 func (d *disk) start() {
 	d.flush.wanted.L = &d.flush.mu
+	d.holes.init(d.image, d.writable)
 	d.flush.waiting = make([]blockdev.Request, 0, maxFlushes)
 	d.flush.serving = make([]blockdev.Request, 0, maxFlushes)
 	d.done.Add(1)
@@ -140,15 +146,24 @@ func (d *disk) serve() {
 	}
 }
 
-// pollsBeforeSleep is how often the submit tail is looked at before the server sleeps: a client that
-// waits for a reply often has its next request ready as soon as it sees it.
-const pollsBeforeSleep = 2000
+// The submit tail is looked at pollsBeforeSleep times before the server sleeps, or, if there is another
+// processor, for pollTime: a client that waits for a reply often has its next request ready soon after
+// it sees it, and to be woken takes longer than many of them.
+const (
+	pollsBeforeSleep = 2000
+	pollTime         = 50 * time.Microsecond
+)
 
 // sleep returns when the ring may hold something.
 func (d *disk) sleep() {
-	for range pollsBeforeSleep {
-		if d.ring.SubmitTail() != d.taken {
-			return
+	for start := time.Now(); ; {
+		for range pollsBeforeSleep {
+			if d.ring.SubmitTail() != d.taken {
+				return
+			}
+		}
+		if oneProcessor || time.Since(start) > pollTime {
+			break
 		}
 	}
 	d.ring.ServerIdle(true)
@@ -200,6 +215,7 @@ func (d *disk) pass(n uint32) (flush bool) {
 			fallthrough
 		case blockdev.OpFlush:
 			flush = true
+			d.holes.flushing()
 			ends = ends || q.Op == blockdev.OpCommit
 			d.wantFlush(q)
 		case blockdev.OpDiscard:
@@ -240,6 +256,7 @@ func (d *disk) write() {
 		return
 	}
 	reqs := r.reqs[:r.len]
+	d.holes.wrote(r.off, r.n)
 	n, e := pwritev(d.image, r.iov[:r.len], r.off)
 	whole := e == 0 && uint64(n) == r.n
 	r.len = 0
@@ -330,7 +347,10 @@ func (d *disk) sync(list []blockdev.Request) {
 		case q.Op == blockdev.OpCommit && q.Len > 0:
 			d.stats.Writes.Add(1)
 			d.stats.Bytes.Add(uint64(q.Len))
-			if e := pwrite(d.image, d.ram[q.RAM:q.RAM+uint64(q.Len)], q.Off); e != 0 {
+			d.holes.writing.Lock()
+			e := pwrite(d.image, d.ram[q.RAM:q.RAM+uint64(q.Len)], q.Off)
+			d.holes.writing.Unlock()
+			if e != 0 {
 				d.answer(q.Tag, d.status(e))
 			} else {
 				again = append(again, q)
