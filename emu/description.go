@@ -56,10 +56,10 @@ type openFile interface {
 	// write also returns the offset behind what it wrote.
 	write(t *Task, d *description, off int64, n int, src vfs.Source) (int, int64, abi.Errno)
 
-	// ready returns the POLL* events that hold now; queue is woken whenever one begins to. A
-	// nil queue says that they never change.
-	ready(d *description) uint32
-	queue() *waitQueue
+	// ready returns the POLL* events that hold now, as t sees it; queue is notified of each new
+	// one (see waitQueue). A nil queue says that they never change.
+	ready(t *Task, d *description) uint32
+	queue(t *Task) *waitQueue
 
 	// ioctl does requests that are not the same for all files; ENOTTY for those it does not know.
 	ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno)
@@ -153,8 +153,8 @@ func (pathFile) write(*Task, *description, int64, int, vfs.Source) (int, int64, 
 	return 0, 0, abi.EBADF
 }
 
-func (pathFile) ready(*description) uint32 { return 0 }
-func (pathFile) queue() *waitQueue         { return nil }
+func (pathFile) ready(*Task, *description) uint32 { return 0 }
+func (pathFile) queue(*Task) *waitQueue           { return nil }
 
 func (pathFile) ioctl(*Task, *description, uint32, uint64) (uint64, abi.Errno) {
 	return 0, abi.EBADF

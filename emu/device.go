@@ -64,9 +64,9 @@ func (t *Task) openDevice(dentry *vfs.Dentry, m mode, flags uint32) (*descriptio
 // device is what the memory devices have in common.
 type device struct{}
 
-func (device) ready(*description) uint32 { return alwaysReady }
-func (device) queue() *waitQueue         { return nil }
-func (device) release(*description)      {}
+func (device) ready(*Task, *description) uint32 { return alwaysReady }
+func (device) queue(*Task) *waitQueue           { return nil }
+func (device) release(*description)             {}
 
 func (device) ioctl(*Task, *description, uint32, uint64) (uint64, abi.Errno) {
 	return 0, abi.ENOTTY

@@ -118,7 +118,8 @@ func (p *pipe) open(t *Task, end *pipeEnd, m mode, nonblock bool) abi.Errno {
 	p.attach(m)
 	p.mu.Unlock()
 	p.forPeer.wakeAll()
-	p.forAny.wakeAll()
+	// That one side is there again is no event, but what was hung up on is not any more.
+	p.forAny.notifyAll(abi.POLLIN | abi.POLLRDNORM | abi.POLLHUP)
 	if opened == nil {
 		return 0
 	}

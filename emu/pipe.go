@@ -85,7 +85,7 @@ func (p *pipe) setCapacity(k *Kernel, want uint64, root bool) (uint64, abi.Errno
 		p.resize(n)
 	}
 	p.forRoom.wakeAll()
-	p.forAny.wakeAll()
+	p.forAny.notify(abi.POLLOUT | abi.POLLWRNORM)
 	return uint64(n), 0
 }
 
@@ -201,11 +201,15 @@ func (p *pipe) tryRead(d *description, n int, dst vfs.Dest) (int, abi.Errno) {
 		}
 		return 0, errWait
 	}
+	full := !p.roomy()
 	done, errno := p.take(n, dst)
+	full = full && p.roomy()
 	p.mu.Unlock()
 	if done > 0 {
 		p.forRoom.wakeAll()
-		p.forAny.wakeAll()
+		if full {
+			p.forAny.notify(abi.POLLOUT | abi.POLLWRNORM)
+		}
 	}
 	return done, errno
 }
@@ -253,7 +257,7 @@ func (p *pipe) tryWrite(d *description, left, n int, src vfs.Source) (int, abi.E
 	p.mu.Unlock()
 	if done > 0 {
 		p.forData.wakeOne()
-		p.forAny.wakeAll()
+		p.forAny.notify(abi.POLLIN | abi.POLLRDNORM)
 	}
 	if errno == 0 && done < left {
 		if d.has(abi.O_NONBLOCK) {
@@ -263,6 +267,9 @@ func (p *pipe) tryWrite(d *description, left, n int, src vfs.Source) (int, abi.E
 	}
 	return done, errno
 }
+
+// roomy tells whether a write of up to PIPE_BUF bytes would not have to wait. The caller holds mu.
+func (p *pipe) roomy() bool { return p.cap-p.n >= abi.PIPE_BUF }
 
 // ready returns the POLL* events for a description that was opened for m. A reader that has not
 // seen any writer yet (seen: those before it) has not been hung up on.
@@ -279,7 +286,7 @@ func (p *pipe) ready(m mode, seen uint64) uint32 {
 		}
 	}
 	if m&modeWrite != 0 {
-		if p.cap-p.n >= abi.PIPE_BUF {
+		if p.roomy() {
 			events |= abi.POLLOUT | abi.POLLWRNORM
 		}
 		if p.readers == 0 {
@@ -313,8 +320,11 @@ func (p *pipe) detach(m mode) {
 	if p.readers == 0 && p.writers == 0 {
 		p.buf, p.head, p.n = nil, 0, 0
 	}
+	alone := (p.readers == 0) != (p.writers == 0)
 	p.mu.Unlock()
-	p.forData.wakeAll()
-	p.forRoom.wakeAll()
-	p.forAny.wakeAll()
+	if alone {
+		p.forData.wakeAll()
+		p.forRoom.wakeAll()
+		p.forAny.wakeAll()
+	}
 }

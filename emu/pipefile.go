@@ -24,8 +24,8 @@ func (e *pipeEnd) write(t *Task, d *description, _ int64, n int, src vfs.Source)
 	return done, 0, errno
 }
 
-func (e *pipeEnd) ready(d *description) uint32 { return e.pipe.ready(d.mode, e.seen) }
-func (e *pipeEnd) queue() *waitQueue           { return &e.pipe.forAny }
+func (e *pipeEnd) ready(_ *Task, d *description) uint32 { return e.pipe.ready(d.mode, e.seen) }
+func (e *pipeEnd) queue(*Task) *waitQueue               { return &e.pipe.forAny }
 
 func (e *pipeEnd) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
 	if cmd != abi.FIONREAD {

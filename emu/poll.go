@@ -39,7 +39,7 @@ func (t *Task) watch(e *pollEntry, fd int32, want uint32) bool {
 	if errno != 0 {
 		return false
 	}
-	e.d, e.queue, e.want = d, d.file.queue(), want|alwaysReported
+	e.d, e.queue, e.want = d, d.file.queue(t), want|alwaysReported
 	e.waiter.task = t
 	return true
 }
@@ -74,7 +74,7 @@ func (t *Task) pollUntil(entries []pollEntry, ready int, deadline int64) (int, a
 				// Before the look, so that what comes after it wakes the task.
 				e.queue.add(&e.waiter)
 			}
-			if e.got = e.d.file.ready(e.d) & e.want; e.got != 0 {
+			if e.got = e.d.file.ready(t, e.d) & e.want; e.got != 0 {
 				n++
 				wait = false
 			}

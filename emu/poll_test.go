@@ -108,7 +108,7 @@ func TestPollLosesNothing(t *testing.T) {
 func (w *ioWorld) full(fd int32) bool {
 	d, _ := w.file(fd)
 	defer d.unref()
-	return d.file.ready(d)&abi.POLLOUT == 0
+	return d.file.ready(w.Task, d)&abi.POLLOUT == 0
 }
 
 func TestPollInterrupted(t *testing.T) {

@@ -41,8 +41,8 @@ func (regularFile) write(t *Task, d *description, off int64, n int, src vfs.Sour
 	return done, end, errno
 }
 
-func (regularFile) ready(*description) uint32 { return alwaysReady }
-func (regularFile) queue() *waitQueue         { return nil }
+func (regularFile) ready(*Task, *description) uint32 { return alwaysReady }
+func (regularFile) queue(*Task) *waitQueue           { return nil }
 
 func (regularFile) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
 	if cmd != abi.FIONREAD {
@@ -70,8 +70,8 @@ func (directory) write(*Task, *description, int64, int, vfs.Source) (int, int64,
 	return 0, 0, abi.EISDIR
 }
 
-func (directory) ready(*description) uint32 { return alwaysReady }
-func (directory) queue() *waitQueue         { return nil }
+func (directory) ready(*Task, *description) uint32 { return alwaysReady }
+func (directory) queue(*Task) *waitQueue           { return nil }
 
 func (directory) ioctl(t *Task, d *description, cmd uint32, arg uint64) (uint64, abi.Errno) {
 	return 0, t.contentIoctl(d, cmd, abi.Addr(arg))

@@ -103,7 +103,7 @@ func (s *stream) to() *output {
 	return s.output
 }
 
-func (s *stream) ready(d *description) uint32 {
+func (s *stream) ready(_ *Task, d *description) uint32 {
 	var events uint32
 	if in := s.from(); in != nil && d.mode&modeRead != 0 {
 		events = in.ready()
@@ -114,7 +114,7 @@ func (s *stream) ready(d *description) uint32 {
 	return events
 }
 
-func (s *stream) queue() *waitQueue {
+func (s *stream) queue(*Task) *waitQueue {
 	if in := s.from(); in != nil {
 		return &in.queue
 	}
