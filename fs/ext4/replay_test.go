@@ -3,7 +3,6 @@ package ext4
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
 
 // journalKinds are the forms that a journal can have, as options of mkfs.ext4.
@@ -118,8 +118,8 @@ func crashOnHost(t *testing.T, opts ...string) []byte {
 		write(fmt.Sprint("last", i), 100)
 	}
 	shutDown(t, dir)
-	if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-		t.Fatalf("umount: %v: %s", err, out)
+	if err := harness.Unmount(dir); err != nil {
+		t.Fatal(err)
 	}
 	img, err := os.ReadFile(path)
 	if err != nil {

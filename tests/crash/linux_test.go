@@ -14,6 +14,7 @@ import (
 
 	"pinhole/abi"
 	"pinhole/blockdev/faultdev"
+	"pinhole/tests/harness"
 )
 
 // hostRunner does operations on a file system that the host has mounted.
@@ -193,7 +194,7 @@ func onHost(t testing.TB, path string, f func(dir string)) {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	defer func() {
-		if err := unmountHost(dir); err != nil {
+		if err := harness.Unmount(dir); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -283,7 +283,7 @@ func (l *looker) mountOnHost(img *faultdev.Image, want []string) error {
 	}
 	count.host.Add(1)
 	tree, err := observeHost(dir)
-	if e := unmountHost(dir); e != nil && err == nil {
+	if e := harness.Unmount(dir); e != nil && err == nil {
 		err = e
 	}
 	if err != nil {
@@ -296,21 +296,6 @@ func (l *looker) mountOnHost(img *faultdev.Image, want []string) error {
 		return fmt.Errorf("e2fsck -fn after the host's recovery: %v\n%s", err, out)
 	}
 	return nil
-}
-
-// unmountHost ends a mount of the host. It may be busy for a moment: with a child of another
-// goroutine that has not closed our descriptors yet.
-func unmountHost(dir string) error {
-	for try := 0; ; try++ {
-		out, err := exec.Command("umount", dir).CombinedOutput()
-		switch {
-		case err == nil:
-			return nil
-		case try == 50:
-			return fmt.Errorf("umount: %v\n%s", err, out)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // noLoop tells that mount has failed for want of loop devices, as in containers.

@@ -63,7 +63,7 @@ func stress(t *testing.T, pinhole, native, guest string, k kind, memory string, 
 		if err := loopMount(img, root, "rw"); err != nil {
 			t.Fatal(err)
 		}
-		defer unmount(root)
+		defer harness.Unmount(root)
 	} else {
 		t.Logf("%v: a directory of the host's stands for its ext4", err)
 	}
@@ -107,7 +107,7 @@ func stress(t *testing.T, pinhole, native, guest string, k kind, memory string, 
 	if err := loopMount(img, at, "ro"); err != nil {
 		t.Fatalf("the host does not mount the image: %v", err)
 	}
-	defer unmount(at)
+	defer harness.Unmount(at)
 	same(t, "what the host reads", hostDump(t, at), hostDump(t, root))
 }
 

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4"
@@ -37,7 +36,7 @@ var canMount = sync.OnceValue(func() error {
 	if err := loopMount(img, dir, "ro"); err != nil {
 		return fmt.Errorf("%w: %v", errNoMount, err)
 	}
-	return unmount(dir)
+	return harness.Unmount(dir)
 })
 
 func loopMount(img, dir, opts string) error {
@@ -46,19 +45,6 @@ func loopMount(img, dir, opts string) error {
 		return fmt.Errorf("mount: %v: %s", err, out)
 	}
 	return nil
-}
-
-// unmount waits a little for what is on its way out of the mount.
-func unmount(dir string) error {
-	var err error
-	var out []byte
-	for range 50 {
-		if out, err = exec.Command("umount", dir).CombinedOutput(); err == nil {
-			return nil
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return fmt.Errorf("umount %s: %v: %s", dir, err, out)
 }
 
 // hostReads fails unless the host, which mounts the image, reads the same tree as we do.
@@ -99,7 +85,7 @@ func hostReads(t testing.TB, img []byte) error {
 	if err := loopMount(path, at, "ro"); err != nil {
 		return fmt.Errorf("the host does not mount it: %v", err)
 	}
-	defer unmount(at)
+	defer harness.Unmount(at)
 	h, err := hostfs.Start(filepath.Join(at, vfstest.JailDir))
 	if err != nil {
 		return err
@@ -132,7 +118,7 @@ func newHostExt4(t testing.TB, k kind) func() (vfstest.Instance, error) {
 		h := &hostExt4{t: t, dir: dir}
 		t.Cleanup(func() {
 			if h.mounted {
-				unmount(h.root())
+				harness.Unmount(h.root())
 			}
 			os.RemoveAll(dir)
 		})
@@ -168,7 +154,7 @@ func (h *hostExt4) Start() (vfstest.System, error) {
 }
 
 func (h *hostExt4) Remount() error {
-	if err := unmount(h.root()); err != nil {
+	if err := harness.Unmount(h.root()); err != nil {
 		return err
 	}
 	h.mounted = false
@@ -177,7 +163,7 @@ func (h *hostExt4) Remount() error {
 
 func (h *hostExt4) Close() error {
 	defer os.RemoveAll(h.dir)
-	if err := unmount(h.root()); err != nil {
+	if err := harness.Unmount(h.root()); err != nil {
 		return err
 	}
 	h.mounted = false

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pinhole/fs/ext4/disk"
+	"pinhole/tests/harness"
 )
 
 // mount mounts an image file with the host's kernel, or skips the test, and returns the directory and what
@@ -31,8 +32,8 @@ func mount(t *testing.T, path string) (dir string, umount func()) {
 			return
 		}
 		mounted = false
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
+		if err := harness.Unmount(dir); err != nil {
+			t.Error(err)
 		}
 	}
 	t.Cleanup(umount)

@@ -12,6 +12,7 @@ import (
 	"pinhole/blockdev/filedev"
 	"pinhole/fs/ext4/check"
 	"pinhole/fs/ext4/disk"
+	"pinhole/tests/harness"
 )
 
 // differs has what is told differently of file systems of ours and of mkfs.ext4, and why.
@@ -212,8 +213,8 @@ func TestHost(t *testing.T) {
 			umount := func() {
 				if mounted {
 					mounted = false
-					if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-						t.Errorf("umount: %v: %s", err, out)
+					if err := harness.Unmount(dir); err != nil {
+						t.Error(err)
 					}
 				}
 			}
