@@ -2,34 +2,28 @@ package host
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/printer"
-	"go/token"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
+
+	"pinhole/shim/golang/overlay"
 )
 
-// files are the files that change, by their names from the runtime's folder.
-var files = []struct {
-	name   string
-	change func(old string) (string, error)
-}{
-	{"sys_linux_amd64.s", changeCalls},
-	{"netpoll_epoll.go", changePoll},
-	{"cgroup_linux.go", changeProcs},
-	{"runtime1.go", changeDebug},
-	{"proc.go", changeStart},
-	{"../syscall/zsyscall_linux_amd64.go", changeReadWrite},
+// changes is what changes.
+var changes = overlay.Overlay{
+	Changes: []overlay.Change{
+		{File: "runtime/sys_linux_amd64.s", To: changeCalls},
+		{File: "runtime/netpoll_epoll.go", To: changePoll},
+		{File: "runtime/cgroup_linux.go", To: changeProcs},
+		{File: "runtime/runtime1.go", To: changeDebug},
+		{File: "runtime/proc.go", To: changeStart},
+		{File: "syscall/zsyscall_linux_amd64.go", To: changeReadWrite},
+	},
+	// Package runtime/host declares the word of the lock, too, and sets it just before the lock,
+	// and calls pinholeMonitor when the process may have more than one thread; package emu declares
+	// the other function. The linker makes one of the two.
+	Added: map[string]string{"runtime/pinhole_linux_amd64.go": lockSource},
 }
-
-// lockFile is added to the runtime. Package runtime/host declares the word too, and sets it just before
-// the lock, and calls pinholeMonitor when the process may have more than one thread; package emu
-// declares the other function. The linker makes one of the two.
-const lockFile = "pinhole_linux_amd64.go"
 
 const lockSource = `package runtime
 
@@ -163,33 +157,25 @@ var calls = []struct{ name, body, guard, mark string }{
 // changeCalls replaces functions of the runtime that make a host call.
 func changeCalls(old string) (string, error) {
 	var errs *multierror.Error
-	text := old
+	a := overlay.ParseAssembly(old)
 	for _, c := range calls {
-		// From TEXT to the next line that begins a function or a comment in the first column.
-		re := regexp.MustCompile(`(?ms)^(TEXT (?:runtime)?·` + c.name + `\(SB\)[^\n]*\n)(.*?)^(//|TEXT|\z)`)
-		m := re.FindAllStringSubmatchIndex(text, -1)
-		if len(m) != 1 {
-			errs = multierror.Append(errs, fmt.Errorf("found %d functions %s, want 1", len(m), c.name))
+		f, err := a.Function(c.name)
+		if err != nil {
+			errs = multierror.Append(errs, err)
 			continue
 		}
-		head, body, end := text[m[0][2]:m[0][3]], text[m[0][4]:m[0][5]], m[0][5]
-		if !strings.Contains(body, "SYSCALL") {
+		switch body, ok := marked(f.Body, c.mark); {
+		case f.Calls() == 0:
 			errs = multierror.Append(errs, fmt.Errorf("function %s makes no call", c.name))
-			continue
+		case c.body != "":
+			f.Replace(c.body)
+		case !ok:
+			errs = multierror.Append(errs, fmt.Errorf("function %s does not load a call's number once", c.name))
+		default:
+			f.Body = c.guard + body
 		}
-		with := c.body
-		if with == "" {
-			if with, ok := marked(body, c.mark); ok {
-				body = with
-			} else {
-				errs = multierror.Append(errs, fmt.Errorf("function %s does not load a call's number once", c.name))
-				continue
-			}
-			with = head + c.guard + body
-		}
-		text = text[:m[0][2]] + with + "\n" + text[end:]
 	}
-	return text, errs.ErrorOrNil()
+	return a.String(), errs.ErrorOrNil()
 }
 
 // marked puts mark before the one instruction of a body that loads the number of a call.
@@ -221,7 +207,7 @@ func changeReadWrite(old string) (string, error) {
 // changePoll puts a futex word in the place of epoll: timers and netpollBreak work as before,
 // no descriptor is ever polled.
 func changePoll(old string) (string, error) {
-	err := signatures(old, []string{
+	err := overlay.Signatures(old, []string{
 		"func netpollinit()",
 		"func netpollIsPollDescriptor(fd uintptr) bool",
 		"func netpollopen(fd uintptr, pd *pollDesc) uintptr",
@@ -274,7 +260,7 @@ func netpoll(delay int64) (gList, int32) {
 
 // changeProcs takes the reader of control groups out: it opens files and keeps one open.
 func changeProcs(old string) (string, error) {
-	err := signatures(old, []string{
+	err := overlay.Signatures(old, []string{
 		"func defaultGOMAXPROCSInit()",
 		"func defaultGOMAXPROCSUpdateGODEBUG()",
 		"func defaultGOMAXPROCS(ncpu int32) int32",
@@ -330,36 +316,4 @@ func changeDebug(old string) (string, error) {
 		fmt.Fprintf(&b, "\tdebug.%s = %d\n", s.name, s.value)
 	}
 	return strings.Replace(old, anchor, anchor+b.String(), 1), errs.ErrorOrNil()
-}
-
-// signatures checks that a file's functions are exactly those of the list.
-func signatures(src string, want []string) error {
-	fset := token.NewFileSet()
-	f, err := parser.ParseFile(fset, "", src, parser.SkipObjectResolution)
-	if err != nil {
-		return err
-	}
-	var got []string
-	for _, d := range f.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok {
-			fn.Body, fn.Doc = nil, nil
-			var b strings.Builder
-			if err := printer.Fprint(&b, fset, fn); err != nil {
-				return err
-			}
-			got = append(got, b.String())
-		}
-	}
-	var errs *multierror.Error
-	for _, s := range got {
-		if !slices.Contains(want, s) {
-			errs = multierror.Append(errs, fmt.Errorf("unknown %s", s))
-		}
-	}
-	for _, s := range want {
-		if !slices.Contains(got, s) {
-			errs = multierror.Append(errs, fmt.Errorf("no %s", s))
-		}
-	}
-	return errs.ErrorOrNil()
 }

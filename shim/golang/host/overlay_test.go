@@ -35,7 +35,7 @@ func TestGenerate(t *testing.T) {
 		return s
 	}
 	before := stamp()
-	if len(before) != 2*(len(files)+3) {
+	if len(before) != 2*(len(changes.Changes)+3) {
 		t.Errorf("overlay holds %q", before)
 	}
 	if _, err := Generate(goroot(t), filepath.Join(dir, "overlay")); err != nil {
@@ -88,7 +88,7 @@ func main() {
 
 func TestUnknownVersion(t *testing.T) {
 	root := t.TempDir()
-	src := filepath.Join(root, "src", "runtime")
+	src := filepath.Join(root, "src")
 	if err := os.MkdirAll(src, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +96,12 @@ func TestUnknownVersion(t *testing.T) {
 		t.Errorf("Generate without VERSION: %v", err)
 	}
 	os.WriteFile(filepath.Join(root, "VERSION"), []byte("go9.99\ntime x\n"), 0o666)
-	for _, f := range files {
-		old, err := os.ReadFile(filepath.Join(goroot(t), "src", "runtime", f.name))
+	for _, c := range changes.Changes {
+		old, err := os.ReadFile(filepath.Join(goroot(t), "src", c.File))
 		if err != nil {
 			t.Fatal(err)
 		}
-		to := filepath.Join(src, f.name)
+		to := filepath.Join(src, c.File)
 		os.MkdirAll(filepath.Dir(to), 0o777)
 		os.WriteFile(to, old, 0o666)
 	}
@@ -109,13 +109,13 @@ func TestUnknownVersion(t *testing.T) {
 		t.Fatalf("Generate from a copy: %v", err)
 	}
 	for _, c := range []struct{ file, old, new, want string }{
-		{"sys_linux_amd64.s", "MOVL\t$SYS_futex", "MOVQ\t$SYS_futex", "function futex does not load"},
-		{"../syscall/zsyscall_linux_amd64.go", "Syscall(SYS_WRITE", "Syscall(SYS_PWRITE", "found no place that makes SYS_WRITE"},
-		{"sys_linux_amd64.s", "·usleep(SB)", "·microsleep(SB)", "found 0 functions usleep"},
-		{"netpoll_epoll.go", "func netpollBreak()", "func netpollBreak(x int)", "unknown func netpollBreak(x int)"},
-		{"cgroup_linux.go", "func defaultGOMAXPROCSInit()", "func defaultProcsInit()", "no func defaultGOMAXPROCSInit()"},
-		{"runtime1.go", "parsegodebug(godebug, nil)", "parseit(godebug)", "found 0 places"},
-		{"runtime1.go", `"decoratemappings"`, `"decorate"`, "no setting decoratemappings"},
+		{"runtime/sys_linux_amd64.s", "MOVL\t$SYS_futex", "MOVQ\t$SYS_futex", "function futex does not load"},
+		{"syscall/zsyscall_linux_amd64.go", "Syscall(SYS_WRITE", "Syscall(SYS_PWRITE", "found no place that makes SYS_WRITE"},
+		{"runtime/sys_linux_amd64.s", "·usleep(SB)", "·microsleep(SB)", "found 0 functions usleep"},
+		{"runtime/netpoll_epoll.go", "func netpollBreak()", "func netpollBreak(x int)", "unknown func netpollBreak(x int)"},
+		{"runtime/cgroup_linux.go", "func defaultGOMAXPROCSInit()", "func defaultProcsInit()", "no func defaultGOMAXPROCSInit()"},
+		{"runtime/runtime1.go", "parsegodebug(godebug, nil)", "parseit(godebug)", "found 0 places"},
+		{"runtime/runtime1.go", `"decoratemappings"`, `"decorate"`, "no setting decoratemappings"},
 	} {
 		path := filepath.Join(src, c.file)
 		old, err := os.ReadFile(path)
