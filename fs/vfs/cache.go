@@ -15,9 +15,10 @@ const DefaultCacheLimit = 64 << 10
 // cache is all dentries with a place, found by directory and name.
 //
 // Reading takes no lock: a chain is a list of immutable places linked by atomic pointers. A
-// reader may miss a name that is just being moved, or find one that is just going; so who
-// misses looks again under the directory's lock before the file system is asked, and who
-// finds must get a reference (Dentry.tryRef) to be sure.
+// reader may miss a name that is just being moved, as all are when the table grows, or find one
+// that is just going; so who misses looks again under the directory's lock and the cache's
+// before the file system is asked, and who finds must get a reference (Dentry.tryRef) to be
+// sure.
 type cache struct {
 	seed  maphash.Seed
 	table atomic.Pointer[[]atomic.Pointer[place]] // length is a power of two
@@ -60,6 +61,14 @@ func (c *cache) find(dir *Dentry, name string) *Dentry {
 		}
 	}
 	return nil
+}
+
+// findSurely is find for who holds dir.mu and must not miss a name that is cached: with c.mu
+// held, nothing is on its way from one chain to another.
+func (c *cache) findSurely(dir *Dentry, name string) *Dentry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.find(dir, name)
 }
 
 // create makes a dentry for node (nil: negative) with one reference, and, unless transient,

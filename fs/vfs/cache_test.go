@@ -225,6 +225,49 @@ func TestCacheConcurrent(t *testing.T) {
 	}
 }
 
+// TestCacheGrows walks what is cached while the table grows: nothing may be looked up again, since
+// a name would have two dentries then, and a directory seem to have two names.
+func TestCacheGrows(t *testing.T) {
+	for range 40 {
+		fs := &counting{FS: memfs.New(64 << 20)}
+		ns := vfs.NewNamespace(fs)
+		c := &vfs.Context{}
+		const dirs = 200
+		for i := range dirs {
+			mustOK(t, ns.Mkdir(c, nil, fmt.Sprint("/d", i), 0o755))
+		}
+		lookups := fs.lookups.Load()
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for w := range 3 {
+			wg.Go(func() {
+				var a vfs.Attr
+				for i := w; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if e := ns.Stat(c, nil, fmt.Sprint("/d", i%dirs), 0, &a); e != 0 {
+						t.Errorf("stat: %s", e.String())
+						return
+					}
+				}
+			})
+		}
+		const files = 2000 // the table grows with names 512 and 2048
+		for i := range files {
+			mustOK(t, ns.Mknod(c, nil, fmt.Sprint("/d0/f", i), 0o644, 0))
+		}
+		close(stop)
+		wg.Wait()
+		if n := fs.lookups.Load() - lookups; n > files {
+			t.Fatalf("%d names were looked up again", n-files)
+		}
+		mustOK(t, ns.Close())
+	}
+}
+
 // looping is a damaged file system: "again" in any directory is the directory itself, and "other"
 // is one and the same directory everywhere.
 type looping struct{ *memfs.FS }

@@ -365,6 +365,9 @@ func (ns *Namespace) lookupLocked(dir *Dentry, name string) (*Dentry, abi.Errno)
 	if len(name) > NameMax {
 		return nil, abi.ENAMETOOLONG
 	}
+	if d := ns.cache.findSurely(dir, name); d != nil && d.tryRef() {
+		return d, 0
+	}
 	if dir.Removed() {
 		return nil, abi.ENOENT
 	}
