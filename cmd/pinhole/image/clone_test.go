@@ -178,8 +178,15 @@ func TestResize(t *testing.T) {
 			t.Errorf("%v: %d bytes, want %d", err, st.Size(), size)
 		}
 	}
+	was, err := os.Stat(image)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ok(t, &resizeCmd{Image: image, Size: "300M"})
 	same(300 << 20)
+	if now, err := os.Stat(image); err != nil || !os.SameFile(was, now) {
+		t.Errorf("it did not grow where it is: %v", err)
+	}
 	ok(t, &resizeCmd{Image: image, Size: "+20M"})
 	same(320 << 20)
 	ok(t, &resizeCmd{Image: image, Size: "20G"})

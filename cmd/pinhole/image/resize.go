@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pinhole/blockdev"
 	"pinhole/blockdev/filedev"
 	"pinhole/cmd/pinhole/units"
 	"pinhole/fs/ext4/check"
@@ -26,10 +27,13 @@ type resizeCmd struct {
 
 // Help is the long text of --help.
 func (resizeCmd) Help() string {
-	return `It is done on a copy, which then takes the place of the image at once and as a whole: whatever happens
-meanwhile, the image is either as it was, or has its new size. Where the host's file system can share the
-blocks of files (btrfs, XFS, bcachefs), the copy takes no time and no room; elsewhere the host needs free as
-much as is in use in the image.
+	return `Whatever happens meanwhile, the image is either as it was, or has its new size.
+
+It grows where it is: what is new is written behind the old end, and everything else changes in one transaction
+of its own journal. If that cannot be (it becomes smaller, or has no journal, or too small a one), it is done on a
+copy, which then takes the image's place at once and as a whole. Where the host's file system can share the blocks
+of files (btrfs, XFS, bcachefs), the copy takes no time and no room; elsewhere the host needs free as much as
+is in use in the image.
 
 A smaller image may give files other inode numbers. Both before and after, the file system is checked.
 
@@ -87,6 +91,13 @@ func (c *resizeCmd) Run() error {
 	}
 	if c.DryRun {
 		return c.say(f, st.Size(), size)
+	}
+	switch err := growFile(ctx, c.Image, f, size); {
+	case err == nil:
+		fmt.Printf("%s: %s, was %s\n", c.Image, bytesString(size), bytesString(st.Size()))
+		return nil
+	case !errors.Is(err, resize.ErrInPlace):
+		return err
 	}
 	t, err := replacement(f)
 	if err != nil {
@@ -151,6 +162,73 @@ func resizeError(path string, err error, size, least int64) error {
 	return fmt.Errorf("image %s: %w", path, err)
 }
 
+// growFile makes the image in f, which nobody else uses, and its file system larger, in one step that a crash
+// does not leave half done. If the error wraps resize.ErrInPlace, it cannot be done so. The image is as it was
+// unless the error says otherwise.
+func growFile(ctx context.Context, path string, f *os.File, size int64) (err error) {
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("image %s: %w", path, err)
+	}
+	if size <= st.Size() {
+		return resize.ErrInPlace
+	}
+	if err := tidy(path, f); err != nil {
+		return err
+	}
+	dev, err := filedev.New(f)
+	if err != nil {
+		return err
+	}
+	if err := verify(ctx, path, dev, fmt.Sprintf("is damaged, and has to be repaired first, with \"e2fsck -f %s\"", path)); err != nil {
+		return err
+	}
+	before, err := resize.SizeOf(dev)
+	if err != nil {
+		return resizeError(path, err, 0, 0)
+	}
+	defer func() {
+		if err != nil && !errors.Is(err, errCommit) {
+			f.Truncate(st.Size())
+		}
+	}()
+	if err := f.Truncate(size); err != nil {
+		return truncateError(path, err)
+	}
+	if dev, err = filedev.New(f); err != nil {
+		return err
+	}
+	bar := newSteps("resizing")
+	g, err := resize.Grow(dev, uint64(size/before.BlockSize), resize.Options{
+		// What lies behind a file system that is smaller than its file can be anything.
+		Zeroed: before.Bytes() >= st.Size(), Progress: bar.at, Stop: func() error { return stopped(ctx) },
+	})
+	bar.finish()
+	if err != nil {
+		return resizeError(path, err, 0, 0)
+	}
+	if err := verify(ctx, path, g.Device(), "would be damaged in its new size, which is a bug in Pinhole; it was left as it is"); err != nil {
+		return err
+	}
+	if err := g.Commit(); err != nil {
+		return fmt.Errorf("image %s: %w: %w; it has its old size, or its new one from the next use on", path, errCommit, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("image %s: %w: %w", path, errCommit, err)
+	}
+	return nil
+}
+
+// errCommit: the new size may be there already.
+var errCommit = errors.New("cannot be written")
+
+func truncateError(path string, err error) error {
+	if errors.Is(err, unix.EFBIG) {
+		err = errors.New("the host's file system has no files of such a size")
+	}
+	return fmt.Errorf("image %s: %w", path, err)
+}
+
 // resizeFile changes the size of the image in f, which nobody else uses, and of its file system; size 0
 // makes it as small as can be. If it fails, f is of no use any more.
 func resizeFile(ctx context.Context, path string, f *os.File, size int64) error {
@@ -183,10 +261,7 @@ func resizeFile(ctx context.Context, path string, f *os.File, size int64) error 
 	// What is behind the file system reads as zeros from here on.
 	for _, n := range []int64{before.Bytes(), max(before.Bytes(), size)} {
 		if err := f.Truncate(n); err != nil {
-			if errors.Is(err, unix.EFBIG) {
-				err = errors.New("the host's file system has no files of such a size")
-			}
-			return fmt.Errorf("image %s: %w", path, err)
+			return truncateError(path, err)
 		}
 	}
 	if dev, err = filedev.New(f); err != nil {
@@ -227,7 +302,7 @@ func tidy(path string, f *os.File) error {
 }
 
 // verify checks the file system on dev; what says what it is if something is found.
-func verify(ctx context.Context, path string, dev *filedev.Device, what string) error {
+func verify(ctx context.Context, path string, dev blockdev.Device, what string) error {
 	bar := newSteps("checking")
 	defer bar.finish()
 	r, err := check.Run(dev, check.Options{Context: ctx, Keep: 1, Progress: func(p check.Progress) { bar.at(p.Done, p.Total) }})

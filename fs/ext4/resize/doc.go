@@ -1,10 +1,14 @@
 // Package resize changes the size of an ext4 file system that is not mounted, in both directions.
 //
-// # Not safe against crashes by itself
+// # Crashes
 //
-// The steps are done in place and in no order that a crash would survive. The caller works on a copy and
+// [Resize] does its steps in place and in no order that a crash would survive. The caller works on a copy and
 // puts it in the place of the original when Resize has returned (a copy by reflink costs nothing), or has
 // nothing to lose.
+//
+// [Grow] makes a file system larger where it is, and is safe: the steps are Resize's, but what they write before
+// the old end is kept in memory, and becomes one transaction of the file system's own journal. It gives up,
+// with [ErrInPlace], where there is no such journal, or too small a one.
 //
 // # Growing
 //
