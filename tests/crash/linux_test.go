@@ -205,6 +205,7 @@ func onHost(t testing.TB, path string, f func(dir string)) {
 // which our own are judged are those of ext4, and that we recover what Linux leaves behind.
 func TestLinux(t *testing.T) {
 	needJournal(t)
+	counted(t)
 	for _, w := range linuxWorkloads() {
 		if *onlyWorkload != "" && *onlyWorkload != w.name {
 			continue

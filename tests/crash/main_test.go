@@ -53,6 +53,17 @@ var count struct {
 	workloads, states, distinct, fsck, host, nested, failures atomic.Int64
 }
 
+// counted has a test say in the end what it has looked at, and returns what it has so far.
+func counted(t *testing.T) (sofar func() string) {
+	workloads, states, distinct := count.workloads.Load(), count.states.Load(), count.distinct.Load()
+	sofar = func() string {
+		return fmt.Sprintf("%d workloads, %d crash states, %d of them distinct",
+			count.workloads.Load()-workloads, count.states.Load()-states, count.distinct.Load()-distinct)
+	}
+	t.Cleanup(func() { t.Log(sofar()) })
+	return sofar
+}
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(recorderVar); dir != "" {
 		if err := recorderMain(dir); err != nil {

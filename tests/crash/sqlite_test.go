@@ -82,6 +82,7 @@ func TestSQLite(t *testing.T) {
 		{mode: "WAL", sync: "FULL"},
 	} {
 		t.Run(d.mode+" "+d.sync, func(t *testing.T) {
+			counted(t)
 			count.workloads.Add(1)
 			events := d.record(t, content)
 			c := &faultdev.Crashes{

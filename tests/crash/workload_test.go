@@ -454,9 +454,13 @@ func runAll(t *testing.T, all []*workload) {
 			}
 		})
 	}
-	for _, w := range all {
+	sofar := counted(t)
+	for i, w := range all {
 		if *onlyWorkload == "" || *onlyWorkload == w.name {
 			work <- w
+		}
+		if long && i%100 == 99 {
+			t.Logf("%d of %d: %s", i+1, len(all), sofar())
 		}
 	}
 	close(work)
