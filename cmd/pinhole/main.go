@@ -26,6 +26,7 @@ type cli struct {
 	Image   image.Cmd   `cmd:"" help:"Make disk images, look into them, and change them."`
 	Cc      verbatimCmd `cmd:"" name:"cc" help:"Compile and link C for the sandbox; takes what cc takes." passthrough:""`
 	Cxx     verbatimCmd `cmd:"" name:"c++" help:"Compile and link C++ for the sandbox; takes what c++ takes." passthrough:""`
+	Go      goCmd       `cmd:"" help:"Build Go programs for the sandbox, run and test them there; takes what go takes."`
 	Version versionCmd  `cmd:"" help:"Print the version."`
 }
 
@@ -90,7 +91,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 		kong.Name("pinhole"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"memory": defaultMemory},
+		kong.Vars{"memory": defaultMemory, "goMemory": defaultGoMemory},
 	)
 }
 

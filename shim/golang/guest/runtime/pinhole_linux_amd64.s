@@ -8,6 +8,7 @@
 
 #define AT_PHDR 3
 #define AT_PHNUM 5
+#define AT_SYSINFO_EHDR 33
 #define AT_PINHOLE_GATE 0x50480001
 #define AT_PINHOLE_LINUX_GATE 0x50480002
 
@@ -19,6 +20,8 @@
 #define DT_RELASZ 8
 #define RELA_SIZE 24
 #define R_X86_64_RELATIVE 8
+
+#define NATIVE_SIZE 70
 
 // The addresses of the gates.
 GLOBL runtime·pinholeGate(SB), NOPTR, $8
@@ -53,6 +56,7 @@ environment:
 	XORL	R9, R9	// their number
 	XORL	R12, R12	// gate
 	XORL	R13, R13	// gate for Linux's registers
+	XORL	R14, R14	// vDSO
 auxiliary:
 	MOVQ	0(SI), AX
 	MOVQ	8(SI), BX
@@ -65,10 +69,12 @@ auxiliary:
 	CMOVQEQ	BX, R12
 	CMPQ	AX, $AT_PINHOLE_LINUX_GATE
 	CMOVQEQ	BX, R13
+	CMPQ	AX, $AT_SYSINFO_EHDR
+	CMOVQEQ	BX, R14
 	TESTQ	AX, AX
 	JNE	auxiliary
 	TESTQ	R12, R12
-	JEQ	outside
+	JEQ	native
 
 	MOVQ	R8, SI
 	XORL	R10, R10	// from the file's addresses to those in memory
@@ -124,5 +130,55 @@ relocated:
 bad:
 	UNDEF
 
-outside:
+native:
+	JMP	runtime·pinholeNative(SB)
+
+// There is no gate: the program was started on a host, at R14 is its vDSO. It says so and ends. It
+// has no instruction of its own to do that with, but the vDSO has one for when it does not know an answer
+// itself, with a way back to its caller behind it that may take a few words from the stack.
+TEXT runtime·pinholeNative(SB),NOSPLIT|NOFRAME|TOPFRAME,$0-0
+	TESTQ	R14, R14
+	JEQ	none
+	MOVQ	32(R14), AX	// e_phoff
+	MOVQ	40(R14)(AX*1), CX	// p_memsz of the one segment
+	ADDQ	R14, CX
+	DECQ	CX
+scan:
+	CMPQ	R14, CX
+	JAE	none
+	CMPW	0(R14), $0x050f
+	JEQ	found
+	INCQ	R14
+	JMP	scan
+none:
 	UNDEF
+found:
+	SUBQ	$512, SP
+	LEAQ	runtime·pinholeNativeExit(SB), AX
+	MOVL	$64, CX
+	MOVQ	SP, DI
+	CLD
+	REP
+	STOSQ
+	LEAQ	256(SP), BP
+	MOVL	$1, AX	// write
+	MOVL	$2, DI
+	LEAQ	pinholeNativeText<>(SB), SI
+	MOVL	$NATIVE_SIZE, DX
+	JMP	R14
+
+TEXT runtime·pinholeNativeExit(SB),NOSPLIT|NOFRAME|TOPFRAME,$0-0
+	MOVL	$231, AX	// exit_group
+	MOVL	$1, DI
+	JMP	R14
+
+DATA pinholeNativeText<>+0(SB)/8, $"this pro"
+DATA pinholeNativeText<>+8(SB)/8, $"gram was"
+DATA pinholeNativeText<>+16(SB)/8, $" built f"
+DATA pinholeNativeText<>+24(SB)/8, $"or Pinho"
+DATA pinholeNativeText<>+32(SB)/8, $"le: run "
+DATA pinholeNativeText<>+40(SB)/8, $"it with "
+DATA pinholeNativeText<>+48(SB)/8, $"\"pinhole"
+DATA pinholeNativeText<>+56(SB)/8, $" run PRO"
+DATA pinholeNativeText<>+64(SB)/8, $"GRAM\"\n  "
+GLOBL pinholeNativeText<>(SB), RODATA|NOPTR, $72

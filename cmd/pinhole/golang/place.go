@@ -1,0 +1,278 @@
+package golang
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"pinhole/cmd/pinhole/image"
+	"pinhole/fs/ext4/mkfs"
+)
+
+// Place is what a program finds around it in a sandbox: files of the host under their own paths, and
+// what any system has.
+type Place struct {
+	files []mkfs.File
+	have  map[string]bool
+	fetch map[string]string // where files are that are to come back, in the image and on the host
+}
+
+// NewPlace makes a place with the program, at its own path, and the directory cwd, empty.
+func NewPlace(program, cwd, goroot string) (*Place, error) {
+	p := &Place{have: map[string]bool{}, fetch: map[string]string{}}
+	p.system()
+	for _, dir := range []string{os.TempDir(), os.Getenv("HOME")} {
+		if filepath.IsAbs(dir) {
+			p.directory(filepath.Clean(dir))
+		}
+	}
+	p.directory(cwd)
+	if goroot != "" {
+		p.copy(filepath.Join(goroot, "lib", "time", "zoneinfo.zip")) // time's second choice
+	}
+	return p, p.copy(program)
+}
+
+// system adds what any system has.
+func (p *Place) system() {
+	passwd := "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+	group := "root:x:0:\nnogroup:x:65534:\n"
+	if u, err := user.Current(); err == nil && u.Uid != "0" {
+		passwd += fmt.Sprintf("%s:x:%s:%s:%s:%s:/bin/sh\n", u.Username, u.Uid, u.Gid, u.Name, u.HomeDir)
+		if g, err := user.LookupGroupId(u.Gid); err == nil {
+			group += fmt.Sprintf("%s:x:%s:\n", g.Name, g.Gid)
+		}
+	}
+	host, _ := os.Hostname()
+	for _, f := range []struct{ path, text string }{
+		{"/etc/passwd", passwd},
+		{"/etc/group", group},
+		{"/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
+		{"/etc/hostname", host + "\n"},
+		{"/etc/nsswitch.conf", "hosts: files dns\n"},
+	} {
+		p.add(mkfs.File{Path: f.path, Mode: 0o644, Content: []byte(f.text)})
+	}
+	for _, path := range []string{"/etc/protocols", "/etc/services", "/etc/mime.types", "/etc/localtime"} {
+		// Behind its links: what they lead to is not there.
+		if from, err := filepath.EvalSymlinks(path); err == nil {
+			p.as(from, path)
+		}
+	}
+	p.tree("/usr/share/zoneinfo", limits{bytes: 4 << 20, files: 2000}, func(name string) bool { return name == "posix" || name == "right" })
+}
+
+// add adds a file, unless there is one already.
+func (p *Place) add(f mkfs.File) {
+	if !p.have[f.Path] {
+		p.have[f.Path] = true
+		p.files = append(p.files, f)
+	}
+}
+
+// directory adds a directory, and those above it as they are on the host.
+func (p *Place) directory(path string) {
+	if path == "/" || p.have[path] {
+		return
+	}
+	p.directory(filepath.Dir(path))
+	f := mkfs.File{Path: path, Mode: unix.S_IFDIR | 0o755}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		// Not what a link leads to: there would be a second tree of the same.
+		var s unix.Stat_t
+		if unix.Stat(path, &s) == nil {
+			f.Mode, f.UID, f.GID = s.Mode, s.Uid, s.Gid
+		}
+	}
+	p.add(f)
+}
+
+// as adds a file of the host at the path to.
+func (p *Place) as(from, to string) error {
+	f, err := image.HostFile(from, to)
+	if err == nil {
+		p.directory(filepath.Dir(to))
+		p.add(f)
+	}
+	return err
+}
+
+func (p *Place) copy(path string) error { return p.as(path, path) }
+
+// limits of what is put into an image without having been asked for.
+type limits struct {
+	bytes int64
+	files int
+}
+
+// tree adds a directory of the host with all that is in it, but for names that skip chooses. It adds nothing
+// if that is more than the limits allow, and reports whether it did.
+func (p *Place) tree(root string, most limits, skip func(name string) bool) bool {
+	var found []string
+	var bytes int64
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what cannot be read is not there
+		}
+		if path != root && skip(d.Name()) {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				bytes += info.Size()
+			}
+		} else if !d.IsDir() && d.Type() != fs.ModeSymlink {
+			return nil
+		}
+		if found = append(found, path); len(found) > most.files || bytes > most.bytes {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if err != nil || len(found) > most.files || bytes > most.bytes {
+		return false
+	}
+	for _, path := range found {
+		if f, err := image.HostFile(path, path); err == nil {
+			if f.Mode&unix.S_IFMT == unix.S_IFDIR {
+				p.directory(path)
+				continue
+			}
+			p.directory(filepath.Dir(path))
+			p.add(f)
+		}
+	}
+	return true
+}
+
+// What a test gets of its module: all of it, or else its package's directory and what is below.
+var (
+	moduleLimits  = limits{bytes: 32 << 20, files: 3000}
+	packageLimits = limits{bytes: 1 << 30, files: 100_000}
+)
+
+// Package adds what the tests of the package in dir may look at.
+func (p *Place) Package(dir string) error {
+	git := func(name string) bool { return name == ".git" }
+	for root := dir; root != "/"; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+			continue
+		}
+		if p.tree(root, moduleLimits, git) {
+			return nil
+		}
+		for _, name := range []string{"go.mod", "go.sum"} {
+			p.copy(filepath.Join(root, name))
+		}
+		break
+	}
+	if !p.tree(dir, packageLimits, git) {
+		return fmt.Errorf("%s: has more than %d files or %d bytes, too much for a throw-away disk", dir, packageLimits.files, packageLimits.bytes)
+	}
+	return nil
+}
+
+// Import adds a file or directory that was asked for.
+func (p *Place) Import(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if st, err := os.Stat(path); err != nil {
+		return err
+	} else if !st.IsDir() {
+		return p.copy(path)
+	}
+	if !p.tree(path, packageLimits, func(string) bool { return false }) {
+		return fmt.Errorf("%s: has more than %d files or %d bytes, too much for a throw-away disk", path, packageLimits.files, packageLimits.bytes)
+	}
+	return nil
+}
+
+// outputs are the flags of a test binary that name a file it writes, or with a slash a directory.
+var outputs = []string{"coverprofile", "cpuprofile", "memprofile", "blockprofile", "mutexprofile", "trace",
+	"testlogfile", "outputdir/", "gocoverdir/", "artifactsdir/"}
+
+// Outputs has the files come back that a test binary's arguments name.
+func (p *Place) Outputs(cwd string, args []string) {
+	at := func(dir, path string) string {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		return path
+	}
+	dir := cwd
+	var files []string
+	for _, a := range args {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-"), "=")
+		name, test := strings.CutPrefix(name, "test.")
+		switch {
+		case !ok || !test || value == "" || !strings.HasPrefix(a, "-"):
+		case slices.Contains(outputs, name+"/"):
+			value = at(cwd, value)
+			if name == "outputdir" {
+				dir = value
+			} else {
+				p.fetch[value] = value
+				p.Import(value) // what is there may be read
+			}
+			p.directory(value)
+		case slices.Contains(outputs, name):
+			files = append(files, value)
+		case name == "fuzzcachedir":
+			p.directory(at(cwd, value))
+		}
+	}
+	for _, f := range files {
+		f = at(dir, f)
+		p.directory(filepath.Dir(f))
+		p.fetch[f] = f
+	}
+}
+
+// Scratch makes the image: the files alone, or on a copy of the image at base.
+func (p *Place) Scratch(base string, room int64) (*os.File, error) {
+	if base != "" {
+		return image.ScratchCopy(base, p.files)
+	}
+	return image.Scratch(p.files, room)
+}
+
+// Fetch brings back what is to come back.
+func (p *Place) Fetch(f *os.File) error {
+	if len(p.fetch) == 0 {
+		return nil
+	}
+	return image.Fetch(f, p.fetch)
+}
+
+// passed are the environment variables that get into a sandbox, by name or with a star by how it begins.
+var passed = []string{"GO*", "CGO_ENABLED", "HOME", "TMPDIR", "PATH", "PWD", "TZ", "USER", "LOGNAME", "LANG", "LC_*", "TERM", "SHELL"}
+
+// Environment is what of the environment gets into a sandbox.
+func Environment() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		for _, p := range passed {
+			if begin, star := strings.CutSuffix(p, "*"); name == p || star && strings.HasPrefix(name, begin) {
+				env = append(env, e)
+				break
+			}
+		}
+	}
+	return env
+}
+
+// Owner is the user in the sandbox: the one outside.
+func Owner() string { return strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid()) }
