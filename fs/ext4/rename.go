@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"errors"
+
 	"pinhole/abi"
 	"pinhole/fs/vfs"
 )
@@ -20,42 +22,36 @@ func (n *inode) Rename(name string, newDir vfs.Node, newName string, flags uint3
 	if flags&^(abi.RENAME_NOREPLACE|abi.RENAME_EXCHANGE) != 0 {
 		return abi.EINVAL
 	}
-	if flags == 0 {
-		n.writeReplacement(name, to, newName)
-	}
 	return errno(n.fs.retryFull(func() error {
-		r := rename{fs: n.fs, from: n, to: to, name: name, newName: newName, flags: flags}
-		n.fs.nsMu.Lock()
-		err := r.run()
-		n.fs.nsMu.Unlock()
-		// What was replaced is deleted without the locks.
-		for _, i := range []*inode{r.moved, r.old} {
-			if i != nil {
-				i.Unref()
+		for written := false; ; written = true {
+			r := rename{fs: n.fs, from: n, to: to, name: name, newName: newName, flags: flags, written: written}
+			n.fs.nsMu.Lock()
+			err := r.run()
+			n.fs.nsMu.Unlock()
+			if err == errWriteFirst {
+				r.moved.writeback() // an error is kept for the file's next fsync
+			}
+			// What was replaced is deleted without the locks.
+			r.moved.release()
+			r.old.release()
+			if err != errWriteFirst {
+				return err
 			}
 		}
-		return err
 	}))
 }
 
-// writeReplacement writes the content of a file that is about to take the place of another. Many
-// programs replace files without an fsync, and expect after a crash the old content or the new,
-// as Linux's auto_da_alloc gives it to them. An error is kept for the file's next fsync.
-func (n *inode) writeReplacement(name string, to *inode, newName string) {
-	old, e := to.Lookup(newName)
-	if e != 0 {
-		return
-	}
-	old.Unref()
-	v, e := n.Lookup(name)
-	if e != 0 {
-		return
-	}
-	defer v.Unref()
-	if moved, ok := v.(*inode); ok && v != old && moved.pages.ndirty.Load() != 0 {
-		moved.writeback()
+// release gives back a reference, if there is one.
+func (n *inode) release() {
+	if n != nil {
+		n.Unref()
 	}
 }
+
+// errWriteFirst says that the content of a file that is about to replace another one has to be written
+// first: many programs write a new file and rename it over the old one, and expect after a crash either
+// the one content or the other, as Linux's auto_da_alloc gives it to them.
+var errWriteFirst = errors.New("content to be written before a rename")
 
 // rename is a Rename under way.
 type rename struct {
@@ -63,6 +59,7 @@ type rename struct {
 	from, to      *inode
 	name, newName string
 	flags         uint32
+	written       bool   // the content of what is moved was written lately
 	moved, old    *inode // with references; old is what has the new name, or nil
 	src, dst      dirPos
 	slot          slot // for the new name, if nothing has it
@@ -89,6 +86,9 @@ func (r *rename) run() error {
 	}
 	if err := r.check(); err != nil {
 		return err
+	}
+	if r.old != nil && r.flags == 0 && !r.written && r.moved.pages.dirty() {
+		return errWriteFirst
 	}
 	r.moved.mu.Lock()
 	defer r.moved.mu.Unlock()

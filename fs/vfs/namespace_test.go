@@ -80,6 +80,18 @@ func BenchmarkCreateUnlink(b *testing.B) {
 	}
 }
 
+func BenchmarkRename(b *testing.B) {
+	ns, c := benchTree(b)
+	c.UID = 0
+	b.ReportAllocs()
+	names := [2]string{"/usr/share/file", "/usr/other"}
+	for i := 0; b.Loop(); i++ {
+		if e := ns.Rename(c, nil, names[i&1], nil, names[1-i&1], 0); e != 0 {
+			b.Fatal(e)
+		}
+	}
+}
+
 // TestFastPath: what is cached is found without allocating.
 func TestFastPath(t *testing.T) {
 	ns, c := newTree(t)

@@ -191,7 +191,8 @@ func (r *rename) permitted(src, dst *Dentry, exchange bool) abi.Errno {
 func (r *rename) moved(src, dst *Dentry, exchange bool) {
 	c := &r.ns.cache
 	from, to := r.from.cur, r.to.cur
-	if exchange {
+	if exchange || dst.node == nil && !dst.has(dentryUnhashed) {
+		// A negative dentry says from now on that the old name does not exist.
 		c.move(dst, from, r.from.name)
 		c.move(src, to, r.to.name)
 		return
