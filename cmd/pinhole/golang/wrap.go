@@ -42,6 +42,10 @@ func Run(args []string, execute Exec) error {
 	if err != nil {
 		return err
 	}
+	goroot, own, err := outsideCache(env)
+	if err != nil {
+		return err
+	}
 	w := wrapper{command: command, dir: env["PINHOLE_DIR"]}
 	if err := w.take(env["GOFLAGS"], args); err != nil {
 		return err
@@ -49,12 +53,12 @@ func Run(args []string, execute Exec) error {
 	if err := w.check(env); err != nil {
 		return err
 	}
-	added, err := w.add(env, execute)
+	added, err := w.add(env, goroot, execute)
 	if err != nil {
 		return err
 	}
 	line := append(append(append(where, command), added...), w.args...)
-	return goCommand(line, []string{"CGO_ENABLED=0"})
+	return goCommand(line, append(own, "CGO_ENABLED=0"))
 }
 
 // subcommand takes the command out of a go command line. where are its flags -C.
@@ -82,7 +86,7 @@ func subcommand(args []string) (command string, where, rest []string) {
 
 // settings asks the go command for its own.
 func settings(where []string) (map[string]string, error) {
-	names := []string{"GOROOT", "GOVERSION", "GOFLAGS", "GOOS", "GOARCH", "GOEXPERIMENT"}
+	names := []string{"GOROOT", "GOVERSION", "GOFLAGS", "GOOS", "GOARCH", "GOMODCACHE"}
 	cmd := exec.Command("go", slices.Concat(where, []string{"env", "-json"}, names)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -113,6 +117,37 @@ func settings(where []string) (map[string]string, error) {
 	}
 	env["PINHOLE_DIR"] = dir
 	return env, nil
+}
+
+// cacheDir is where what is made for a Go installation is kept, in the user's cache directory.
+func cacheDir(env map[string]string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(os.TempDir(), fmt.Sprintf("pinhole-cache-%d", os.Getuid()))
+	}
+	return filepath.Join(cache, "pinhole", "go", env["GOVERSION"]+"-"+shortHash(env["GOROOT"]))
+}
+
+func shortHash(s string) string { return fmt.Sprintf("%.8x", sha256.Sum256([]byte(s))) }
+
+// outsideCache gives the Go installation another name if it is a toolchain that the go command has
+// downloaded into its module cache: it admits no overlay there. own is for the environment.
+func outsideCache(env map[string]string) (goroot string, own []string, err error) {
+	goroot = env["GOROOT"]
+	if !strings.HasPrefix(goroot, env["GOMODCACHE"]+"/") {
+		return goroot, nil, nil
+	}
+	link := filepath.Join(cacheDir(env), "goroot")
+	if to, err := os.Readlink(link); err != nil || to != goroot {
+		if err := os.MkdirAll(filepath.Dir(link), 0o777); err != nil {
+			return "", nil, err
+		}
+		os.Remove(link)
+		if err := os.Symlink(goroot, link); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", nil, err
+		}
+	}
+	return link, []string{"GOROOT=" + link, "GOTOOLCHAIN=" + env["GOVERSION"]}, nil
 }
 
 // goCommand runs the go command.
@@ -235,8 +270,8 @@ func (w *wrapper) check(env map[string]string) error {
 }
 
 // add makes what is added to the command line.
-func (w *wrapper) add(env map[string]string, execute Exec) ([]string, error) {
-	list, err := w.makeOverlay(env)
+func (w *wrapper) add(env map[string]string, goroot string, execute Exec) ([]string, error) {
+	list, err := w.makeOverlay(goroot, cacheDir(env))
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +293,7 @@ func (w *wrapper) add(env map[string]string, execute Exec) ([]string, error) {
 	}
 	added := []string{"-overlay=" + list, "-buildmode=pie", "-toolexec=" + toolexec}
 	if (w.command == "run" || w.command == "test") && w.exec == "" {
-		run, err := join(append([]string{self}, execute(w.command, env["GOROOT"])...))
+		run, err := join(append([]string{self}, execute(w.command, goroot)...))
 		if err != nil {
 			return nil, err
 		}
@@ -280,16 +315,9 @@ func join(line []string) (string, error) {
 	return strings.Join(quoted, " "), nil
 }
 
-// makeOverlay makes the overlay for the Go installation in use, with the user's own in it, in the user's cache
-// directory, and returns the path of its list.
-func (w *wrapper) makeOverlay(env map[string]string) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = filepath.Join(os.TempDir(), fmt.Sprintf("pinhole-cache-%d", os.Getuid()))
-	}
-	goroot := env["GOROOT"]
-	name := func(s string) string { return fmt.Sprintf("%.8x", sha256.Sum256([]byte(s))) }
-	dir := filepath.Join(cache, "pinhole", "go", env["GOVERSION"]+"-"+name(goroot))
+// makeOverlay makes the overlay for the Go installation in use, with the user's own in it, in dir, and
+// returns the path of its list.
+func (w *wrapper) makeOverlay(goroot, dir string) (string, error) {
 	list, err := guest.Generate(goroot, dir)
 	if err != nil || w.overlay == "" {
 		return list, err
@@ -312,6 +340,6 @@ func (w *wrapper) makeOverlay(env map[string]string) (string, error) {
 		}
 		all[from] = to
 	}
-	list = filepath.Join(dir, "merged-"+name(path)+".json")
+	list = filepath.Join(dir, "merged-"+shortHash(path)+".json")
 	return list, overlay.WriteJSON(list, all)
 }

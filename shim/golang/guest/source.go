@@ -25,7 +25,7 @@ func ChangeAssembly(text string) (string, bool) {
 		text = form.ReplaceAllStringFunc(text, func(s string) string {
 			changed = true
 			m := form.FindStringSubmatch(s)
-			return m[1] + m[2] + linuxCall + m[3] + strings.Repeat("\n", strings.Count(s, "\n"))
+			return m[1] + strings.Repeat("\n", strings.Count(s, "\n")) + m[2] + linuxCall + m[3]
 		})
 	}
 	return text, changed
