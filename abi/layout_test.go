@@ -56,6 +56,14 @@ var cStructs = []cStruct{
 		[]member{{"l_type", 1}, {"l_whence", 2}, {"l_start", -3}, {"l_len", 4}, {"l_pid", 5}}},
 	{"struct iovec", IovecSize, &Iovec{1, 2}, []member{{"iov_base", 1}, {"iov_len", 2}}},
 	{"struct pollfd", PollfdSize, &Pollfd{-1, 2, 3}, []member{{"fd", -1}, {"events", 2}, {"revents", 3}}},
+	{"struct epoll_event", EpollEventSize, &EpollEvent{1 << 31, 2}, []member{{"events", 1 << 31}, {"data.u64", 2}}},
+	{"struct sigevent", SigeventSize, &Sigevent{Value: 1 << 40, Signo: 2, Notify: SIGEV_THREAD_ID, ThreadID: 3},
+		[]member{{"sigev_value.sival_ptr", 1 << 40}, {"sigev_signo", 2}, {"sigev_notify", SIGEV_THREAD_ID}, {"_sigev_un._tid", 3}}},
+	{"struct signalfd_siginfo", SignalfdSiginfoSize, &SignalfdSiginfo{Signo: 1, Errno: 2, Code: 3, PID: 4, UID: 5, FD: 6, TimerID: 7, Band: 8,
+		Overrun: 9, Trapno: 10, Status: 11, Int: 12, Ptr: 13, Utime: 14, Stime: 15, Addr: 16, AddrLSB: 17, Syscall: 18, CallAt: 19, Arch: 20},
+		[]member{{"ssi_signo", 1}, {"ssi_errno", 2}, {"ssi_code", 3}, {"ssi_pid", 4}, {"ssi_uid", 5}, {"ssi_fd", 6}, {"ssi_tid", 7},
+			{"ssi_band", 8}, {"ssi_overrun", 9}, {"ssi_trapno", 10}, {"ssi_status", 11}, {"ssi_int", 12}, {"ssi_ptr", 13}, {"ssi_utime", 14},
+			{"ssi_stime", 15}, {"ssi_addr", 16}, {"ssi_addr_lsb", 17}, {"ssi_syscall", 18}, {"ssi_call_addr", 19}, {"ssi_arch", 20}}},
 	{"struct winsize", WinsizeSize, &Winsize{1, 2, 3, 4}, []member{{"ws_row", 1}, {"ws_col", 2}, {"ws_xpixel", 3}, {"ws_ypixel", 4}}},
 	{"struct sysinfo", SysinfoSize, &Sysinfo{Uptime: 1, Loads: [3]uint64{2, 3, 4}, Totalram: 5, Freeram: 6, Sharedram: 7, Bufferram: 8,
 		Totalswap: 9, Freeswap: 10, Procs: 11, Totalhigh: 12, Freehigh: 13, Unit: 14},
@@ -102,8 +110,10 @@ const cPrelude = `#define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
@@ -176,6 +186,7 @@ func TestDecode(t *testing.T) {
 		"struct timeval": func() decoder { return new(Timeval) }, "struct itimerspec": func() decoder { return new(Itimerspec) },
 		"struct itimerval": func() decoder { return new(Itimerval) }, "struct flock": func() decoder { return new(Flock) },
 		"struct iovec": func() decoder { return new(Iovec) }, "struct pollfd": func() decoder { return new(Pollfd) },
+		"struct epoll_event": func() decoder { return new(EpollEvent) }, "struct sigevent": func() decoder { return new(Sigevent) },
 		"struct winsize": func() decoder { return new(Winsize) }, "struct rlimit": func() decoder { return new(Rlimit) },
 		"stack_t": func() decoder { return new(SigaltStack) }, "siginfo_t": func() decoder { return new(Siginfo) },
 		"struct k_sigaction": func() decoder { return new(Sigaction) }, "struct k_ucontext": func() decoder { return new(Ucontext) },

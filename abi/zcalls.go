@@ -175,10 +175,17 @@ const (
 	CallXattrFdSet    = 229
 	CallXattrFdList   = 230
 	CallXattrFdRemove = 231
+
+	CallEpollCreate  = 256
+	CallEpollControl = 257
+	CallEpollMillis  = 258
+	CallEpollWait    = 259
+
+	CallEventfdCreate = 264
 )
 
 // CallTop is one more than the highest number of a call.
-const CallTop = 232
+const CallTop = 265
 
 var calls = [CallTop]Call{
 	CallSysAbi: {Name: "sys_abi", Result: TypeSize,
@@ -566,4 +573,19 @@ var calls = [CallTop]Call{
 	CallXattrFdRemove: {Name: "xattr_fd_remove", Result: TypeNone,
 		Args:   []Arg{{"fd", TypeFD}, {"name", TypeAddr}},
 		Errors: []Errno{EACCES, EBADF, EFAULT, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
+	CallEpollCreate: {Name: "epoll_create", Result: TypeFD,
+		Args:   []Arg{{"flags", TypeUInt}, {"size", TypeInt}},
+		Errors: []Errno{EINVAL, EMFILE, ENFILE}},
+	CallEpollControl: {Name: "epoll_control", Result: TypeNone,
+		Args:   []Arg{{"queue", TypeFD}, {"op", TypeInt}, {"fd", TypeFD}, {"event", TypeAddr}},
+		Errors: []Errno{EBADF, EEXIST, EFAULT, EINVAL, ELOOP, ENOENT, ENOSPC, EPERM}},
+	CallEpollMillis: {Name: "epoll_millis", Result: TypeInt,
+		Args:   []Arg{{"queue", TypeFD}, {"events", TypeAddr}, {"max", TypeInt}, {"ms", TypeInt}, {"mask", TypeAddr}, {"masksize", TypeSize}},
+		Errors: []Errno{EBADF, EFAULT, EINTR, EINVAL}},
+	CallEpollWait: {Name: "epoll_wait", Result: TypeInt,
+		Args:   []Arg{{"queue", TypeFD}, {"events", TypeAddr}, {"max", TypeInt}, {"timeout", TypeAddr}, {"mask", TypeAddr}, {"masksize", TypeSize}},
+		Errors: []Errno{EBADF, EFAULT, EINTR, EINVAL}},
+	CallEventfdCreate: {Name: "eventfd_create", Result: TypeFD,
+		Args:   []Arg{{"count", TypeUInt}, {"flags", TypeUInt}},
+		Errors: []Errno{EINVAL, EMFILE, ENFILE}},
 }

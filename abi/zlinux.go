@@ -881,6 +881,10 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 204: // sched_getaffinity
 		*out = *args
 		return CallThreadGetaffinity, true
+	case 213: // epoll_create
+		out[0] = constant(0)
+		out[1] = args[0]
+		return CallEpollCreate, true
 	case 217: // getdents64
 		*out = *args
 		return CallDirRead, true
@@ -905,6 +909,17 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 231: // exit_group
 		*out = *args
 		return CallProcExit, true
+	case 232: // epoll_wait
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = args[3]
+		out[4] = constant(0)
+		out[5] = constant(0)
+		return CallEpollMillis, true
+	case 233: // epoll_ctl
+		*out = *args
+		return CallEpollControl, true
 	case 234: // tgkill
 		*out = *args
 		return CallSignalThread, true
@@ -972,9 +987,23 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 280: // utimensat
 		*out = *args
 		return CallPathTimes, true
+	case 281: // epoll_pwait
+		*out = *args
+		return CallEpollMillis, true
+	case 284: // eventfd
+		out[0] = args[0]
+		out[1] = constant(0)
+		return CallEventfdCreate, true
 	case 285: // fallocate
 		*out = *args
 		return CallFileAllocate, true
+	case 290: // eventfd2
+		*out = *args
+		return CallEventfdCreate, true
+	case 291: // epoll_create1
+		out[0] = args[0]
+		out[1] = constant(1)
+		return CallEpollCreate, true
 	case 292: // dup3
 		*out = *args
 		return CallFdDupTo, true
@@ -1023,6 +1052,9 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 439: // faccessat2
 		*out = *args
 		return CallPathAccess, true
+	case 441: // epoll_pwait2
+		*out = *args
+		return CallEpollWait, true
 	case 452: // fchmodat2
 		*out = *args
 		return CallPathChmod, true

@@ -42,6 +42,9 @@ type description struct {
 	errMu sync.Mutex // guards seen
 	seen  uint32     // errors of writing behind that were told: see vfs.ErrorSampler
 
+	watchMu sync.Mutex            // guards the list of watches; see epoll for the order of locks
+	watches atomic.Pointer[watch] // event queues that watch it, each holding no reference
+
 	flocked atomic.Bool // flock(2) or an open file description lock was used on it
 	// F_SETOWN and F_SETSIG are remembered, but SIGIO is never sent.
 	owner, sig atomic.Int32
@@ -109,6 +112,9 @@ func (d *description) unref() {
 }
 
 func (d *description) destroy() {
+	if d.watches.Load() != nil {
+		d.unwatch()
+	}
 	if d.flocked.Load() {
 		d.kernel.io.locks.releaseDescription(d)
 		d.flocked.Store(false)

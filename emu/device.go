@@ -16,6 +16,8 @@ type kernelIO struct {
 	locks     lockTable
 	streams   [3]*stream
 	terminal  terminal
+	anon      anonFiles
+	epolls    epolls
 	bootID    bootID
 }
 

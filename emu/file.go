@@ -234,6 +234,9 @@ func (t *Task) fileSeek(fd int32, off int64, whence int32) (uint64, abi.Errno) {
 		return 0, abi.EINVAL
 	}
 	if d.mode&modeSeek == 0 {
+		if d.kind() == 0 { // an anonFile
+			return 0, 0
+		}
 		return 0, abi.ESPIPE
 	}
 	if d.kind() == abi.S_IFCHR { // seeking in /dev/null and its like does nothing, always

@@ -69,6 +69,27 @@ func (q *waitQueue) add(w *waiter) {
 	q.mu.Unlock()
 }
 
+// observe puts an observer into the queue, where it stays until remove: an exclusive one at the end, any
+// other at the beginning. So those that share an event see it before one takes it, and, as on Linux, the
+// newest first.
+func (q *waitQueue) observe(w *waiter) {
+	if w.exclusive {
+		q.add(w)
+		return
+	}
+	q.mu.Lock()
+	w.queue = q
+	w.prev, w.next = nil, q.head
+	if q.head != nil {
+		q.head.prev = w
+	} else {
+		q.tail = w
+	}
+	q.head = w
+	q.count.Add(1)
+	q.mu.Unlock()
+}
+
 // remove takes w off the queue and tells whether it was in it; false means that it was woken
 // (or never added).
 func (q *waitQueue) remove(w *waiter) bool {

@@ -284,6 +284,16 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.xattrFdList(int32(a[0]), abi.Addr(a[1]), a[2])
 	case abi.CallXattrFdRemove:
 		v, e = t.xattrFdRemove(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallEpollCreate:
+		v, e = t.epollCreate(uint32(a[0]), int32(a[1]))
+	case abi.CallEpollControl:
+		v, e = t.epollControl(int32(a[0]), int32(a[1]), int32(a[2]), abi.Addr(a[3]))
+	case abi.CallEpollMillis:
+		v, e = t.epollMillis(int32(a[0]), abi.Addr(a[1]), int32(a[2]), int32(a[3]), abi.Addr(a[4]), a[5])
+	case abi.CallEpollWait:
+		v, e = t.epollWait(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), a[5])
+	case abi.CallEventfdCreate:
+		v, e = t.eventfdCreate(uint32(a[0]), uint32(a[1]))
 	default:
 		if nr >= abi.LinuxBase {
 			return t.dispatchLinux(nr-abi.LinuxBase, a)
