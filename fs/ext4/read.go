@@ -52,8 +52,8 @@ func (n *inode) readLocked(off int64, count int, d vfs.Dest) (int, error) {
 				if !c.used.Load() {
 					c.used.Store(true)
 				}
-				p, _ := c.together(i, c.present)
 				in := int(at & (pageSize - 1))
+				p, _ := c.together(i, c.present&span(i, min(i+(in+want-1)>>pageShift, chunkPages-1)))
 				k, e := d.Put(p[in:min(in+want, len(p))])
 				done += k
 				if e != 0 {
