@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -134,6 +135,65 @@ func TestDeep(t *testing.T) {
 	}
 	if len(paths) != 2 || paths[0] != short+"/file" && paths[1] != short+"/file" || paths[0] != "" && paths[1] != "" {
 		t.Errorf("%d paths: %.80q", len(paths), paths)
+	}
+	if n > 64<<20 {
+		t.Errorf("%d MiB allocated", n>>20)
+	}
+}
+
+// TestCircle: a directory that has no name but in itself has no path, however many problems there are in it.
+func TestCircle(t *testing.T) {
+	d := &memory{p: make([]byte, 16<<20)}
+	files := []mkfs.File{{Path: "/a/b/c/file"}}
+	for i := range 990 {
+		files = append(files, mkfs.File{Path: fmt.Sprintf("/a/b/%d", i)})
+	}
+	if err := mkfs.Format(d, mkfs.Options{Fresh: true, UUID: [16]byte{1}, Inodes: 2000, Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	m := &imageMap{raw: d.p}
+	if err := m.sb.Decode(d.p[disk.SuperblockOffset:]); err != nil {
+		t.Fatal(err)
+	}
+	m.bs, m.seed = m.sb.BlockSize(), m.sb.Seed()
+	var g disk.Group
+	g.Decode(d.p[(int(m.sb.FirstDataBlock)+1)*m.bs:][:64])
+	m.groups = []disk.Group{g}
+	// entry finds a name in a directory.
+	entry := func(dir uint32, name string) []byte {
+		data, _ := m.blocks(dir)
+		for _, b := range data {
+			p := m.block(b)
+			for at := 0; at < len(p); {
+				var e disk.Dirent
+				e.Decode(p[at:])
+				if e.Ino != 0 && string(p[at+8:][:e.NameLen]) == name {
+					return p[at:]
+				}
+				at += e.RecLen
+			}
+		}
+		t.Fatalf("no %s in directory %d", name, dir)
+		return nil
+	}
+	a := m.lookup("a")
+	b := le.Uint32(entry(a, "b"))
+	le.PutUint32(entry(a, "b"), le.Uint32(entry(b, "0")))
+	le.PutUint32(entry(b, "c"), b)
+	for i := range 990 {
+		le.PutUint32(d.p[m.inodeOff(le.Uint32(entry(b, fmt.Sprint(i)))):][offFaddr:], 1)
+	}
+	mendAll(d.p)
+	r, n := allocated(t, d, Options{Paths: true})
+	inside := 0
+	for _, p := range r.Problems {
+		if p.Code == InodeField && p.Path == "" {
+			inside++
+		}
+	}
+	// One of the files has a name outside of the circle.
+	if inside < 900 {
+		t.Errorf("%d problems, %d of files without a path", len(r.Problems), inside)
 	}
 	if n > 64<<20 {
 		t.Errorf("%d MiB allocated", n>>20)

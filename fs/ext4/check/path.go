@@ -1,6 +1,11 @@
 package check
 
-import "pinhole/fs/ext4/disk"
+import (
+	"slices"
+	"strings"
+
+	"pinhole/fs/ext4/disk"
+)
 
 // paths finds where the inodes of the problems are in the tree, for who reads them.
 func (c *checker) paths() error {
@@ -79,22 +84,26 @@ func (c *checker) paths() error {
 		}
 	}
 	const longest = 4096 // PATH_MAX
+	var names []string
 	for i := range c.r.Problems {
 		p := &c.r.Problems[i]
-		path := ""
+		names = names[:0]
 		ino := p.Inode
-		for ino != disk.RootInode && ino != 0 && len(path) < longest {
-			n := wanted[ino]
-			if n.dir != 0 {
-				path = "/" + n.name + path
+		// Names may lead round in a circle.
+		for n := 0; ino != disk.RootInode && ino != 0 && n < longest; {
+			w := wanted[ino]
+			if w.dir != 0 {
+				names = append(names, w.name)
+				n += len("/") + len(w.name)
 			}
-			ino = n.dir
+			ino = w.dir
 		}
 		switch {
 		case p.Inode == disk.RootInode:
 			p.Path = "/"
 		case ino == disk.RootInode:
-			p.Path = path
+			slices.Reverse(names)
+			p.Path = "/" + strings.Join(names, "/")
 		}
 	}
 	return nil
