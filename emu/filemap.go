@@ -26,6 +26,10 @@ type mappedFile struct {
 	base          int64
 	placed, moved bool
 	inFrames      bool // the page that was shown last had a frame; guarded by space.mu
+
+	// The last store that had to ask for its page claimed so many bytes, up to here in the file. Guarded by
+	// space.mu.
+	ahead, claimed int64
 }
 
 // mappable returns the file that fd is open on, to be mapped with prot, with one reference. Errors

@@ -19,8 +19,8 @@ const (
 const (
 	// around is how much of a file one fault shows at once, where it costs nothing besides.
 	around = 64 * pageSize
-	// ahead is how much one store claims if the page before it was claimed, too.
-	ahead = 16 * pageSize
+	// maxAhead is how much one store claims at most, if pages before it were claimed, too.
+	maxAhead = 64 * pageSize
 )
 
 // lacks tells whether an access has to ask the file behind v first.
@@ -123,11 +123,19 @@ func (s *space) batch(v *vma, a abi.Addr, write bool) (lo, hi abi.Addr) {
 	case !v.file.onImage:
 		return a, a + pageSize // has to be copied
 	case write && v.flags&vmaShared != 0:
-		// Each page that is claimed costs a frame: only he who goes through the file gets several.
+		// Each page that is claimed costs a frame: only he who goes through the file gets several, and more
+		// the longer he does.
+		f := v.file
 		if u := s.set.find(a - 1); !s.follows(v, a) || u.flags&vmaUnclaimed != 0 {
-			return a, a + pageSize
+			f.ahead = pageSize
+		} else if f.claimed == off {
+			f.ahead = min(max(4*pageSize, 2*f.ahead), maxAhead)
+		} else {
+			f.ahead = 4 * pageSize
 		}
-		return a, min(v.end, a+ahead)
+		hi = min(v.end, a+abi.Addr(f.ahead))
+		f.claimed = off + int64(hi-a)
+		return a, hi
 	}
 	if v.file.inFrames && !s.follows(v, a) {
 		return a, a + pageSize // likely the next has one, too, and to show frames that nobody looks at binds them

@@ -10,9 +10,10 @@ import (
 )
 
 // Shared mappings show frames of the cache. A page that a mapping may show is pinned; one that it may
-// store to is stored to at any instant without a word. Whether it was is found out by its checksum:
-// each time that it is written, a copy is made, summed and written, and a page whose sum has become
-// another one is dirty.
+// store to is stored to at any instant without a word. So it is dirty when it is asked for; and whether it
+// was stored to since it was written is found out by its checksum: each time that it is written, a copy is
+// made, summed and written, and a page whose sum has become another one is dirty again. Pages ahead of the
+// store that have no place on the device are summed from the start, lest they get one for nothing.
 
 // mapPages is the most pages that one call of MapFrames answers for.
 const mapPages = 1024
@@ -137,14 +138,28 @@ func (m *frameMap) claim(end int64) error {
 	if c.sums == nil {
 		c.sums = make([]uint64, chunkPages)
 	}
+	changed := uint64(0)
 	for fresh := mask &^ c.stored; fresh != 0; fresh &= fresh - 1 {
 		i := bits.TrailingZeros64(fresh)
 		c.known &^= 1 << i
-		if (c.dirty|c.writing)>>i&1 == 0 {
+		s := &c.slots[i]
+		switch {
+		case i == lo && len(m.list) == 0, s.delayed == 0:
+			// It is about to be stored to, or likely so and has its place: to write it in vain costs less than
+			// two sums.
+			if blocks := c.blocksInFile(i) &^ s.dirty; blocks != 0 {
+				s.dirty |= blocks
+				changed |= 1 << i
+			}
+		case (c.dirty|c.writing)>>i&1 == 0:
 			c.sum(i)
 		}
 	}
 	fs.pages.pin(c, mask, mask)
+	if changed != 0 {
+		fs.pages.mark(c, changed)
+		n.written()
+	}
 	m.frames(c, lo, hi)
 	return short
 }

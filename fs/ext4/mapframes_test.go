@@ -248,3 +248,59 @@ func onDisk(t *testing.T, dev *faultdev.Device, want []byte) {
 		t.Fatalf("on the device are %d bytes, should be %d; they differ from %d on", len(got), len(want), at)
 	}
 }
+
+// TestClaimAhead: pages that are claimed for stores are dirty; those ahead of the one that is stored to get
+// no place for it.
+func TestClaimAhead(t *testing.T) {
+	img := mkfs(t, "32M", "-b", "4096")
+	dev := faultdev.New(img)
+	arena := blockdev.NewArena(make([]byte, 1<<20))
+	fs, err := Mount(faultdev.Mapped{Device: dev}, Options{Arena: arena, Log: t.Logf, FlushAfter: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := fs.Root()
+	n := create(t, root, "file", abi.S_IFREG|0o600).(*inode)
+	const pages = 8
+	if got, _, e := n.Write(0, pages*pageSize, &copySource{bytes.Repeat([]byte{1}, pages*pageSize)}); e != 0 || got != pages*pageSize {
+		t.Fatalf("write: %d, %v", got, e)
+	}
+	size := uint64(2 * pages * pageSize)
+	if e := n.SetAttr(&vfs.SetAttr{Mask: vfs.SetSize, Size: int64(size)}); e != 0 {
+		t.Fatal(e)
+	}
+	if e := n.Sync(false); e != 0 {
+		t.Fatal(e)
+	}
+	for _, c := range []struct{ from, dirty int32 }{{0, pages}, {pages, pages + 1}} {
+		list, e := n.MapFrames(int64(c.from)<<pageShift, pages*pageSize, true)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		copy(arena.Run(uint32(list[0].RAM>>pageShift), 1), "stored")
+		if got := n.pages.ndirty.Load(); got != c.dirty {
+			t.Errorf("%d pages are dirty after those from %d were claimed, want %d", got, c.from, c.dirty)
+		}
+	}
+	n.UnmapFrames(0, int64(size))
+	if e := n.Sync(false); e != 0 {
+		t.Fatal(e)
+	}
+	var a vfs.Attr
+	if e := n.Attr(&a); e != 0 {
+		t.Fatal(e)
+	}
+	if a.Blocks != (pages+1)*pageSize/512 {
+		t.Errorf("the file has %d blocks of 512, want %d", a.Blocks, (pages+1)*pageSize/512)
+	}
+	want := make([]byte, size)
+	copy(want, bytes.Repeat([]byte{1}, pages*pageSize))
+	copy(want, "stored")
+	copy(want[pages*pageSize:], "stored")
+	n.Unref()
+	root.Unref()
+	if e := fs.Unmount(); e != 0 {
+		t.Fatal(e)
+	}
+	onDisk(t, dev, want)
+}
