@@ -215,21 +215,22 @@ const (
 	GRND_INSECURE = 4
 )
 
-// Options of wait4(2) and waitid(2), and the kinds of waitid.
+// Options of wait4(2) and waitid(2), and the kinds of waitid. C has the last three options with two
+// underscores before their names.
 const (
-	WNOHANG     = 1
-	WUNTRACED   = 2
-	WSTOPPED    = 2
-	WEXITED     = 4
-	WCONTINUED  = 8
-	WNOWAIT     = 16777216
-	P_ALL       = 0
-	P_PID       = 1
-	P_PGID      = 2
-	P_PIDFD     = 3
-	__WNOTHREAD = 0x20000000
-	__WALL      = 0x40000000
-	__WCLONE    = 0x80000000
+	WNOHANG    = 1
+	WUNTRACED  = 2
+	WSTOPPED   = 2
+	WEXITED    = 4
+	WCONTINUED = 8
+	WNOWAIT    = 16777216
+	P_ALL      = 0
+	P_PID      = 1
+	P_PGID     = 2
+	P_PIDFD    = 3
+	WNOTHREAD  = 0x20000000
+	WALL       = 0x40000000
+	WCLONE     = 0x80000000
 )
 
 // Keys of the auxiliary vector (getauxval(3)). The two of Pinhole's own hold the addresses of the
@@ -264,4 +265,9 @@ const (
 	AT_MINSIGSTKSZ        = 51
 	AT_PINHOLE_GATE       = 0x50480001
 	AT_PINHOLE_LINUX_GATE = 0x50480002
+)
+
+// The flag of pidfd_open(2).
+const (
+	PIDFD_NONBLOCK = 0x800
 )

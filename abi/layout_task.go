@@ -124,6 +124,44 @@ func (t *Itimerval) Decode(b []byte) {
 	t.Value.Decode(b[16:])
 }
 
+// CloneArgs is what clone3(2) is given.
+type CloneArgs struct {
+	Flags               uint64
+	Pidfd               Addr
+	ChildTID, ParentTID Addr
+	ExitSignal          uint64
+	Stack               Addr // its lowest address
+	StackSize           uint64
+	TLS                 Addr
+	SetTID              Addr
+	SetTIDSize          uint64
+	Cgroup              uint64
+}
+
+// CloneArgsSize is the length of struct clone_args; CloneArgsSizeV0 that of its first version, which
+// ends with TLS.
+const (
+	CloneArgsSize   = 88
+	CloneArgsSizeV0 = 64
+)
+
+// Encode writes a to b.
+func (a *CloneArgs) Encode(b []byte) {
+	_ = b[CloneArgsSize-1]
+	for i, v := range [...]uint64{a.Flags, uint64(a.Pidfd), uint64(a.ChildTID), uint64(a.ParentTID), a.ExitSignal,
+		uint64(a.Stack), a.StackSize, uint64(a.TLS), uint64(a.SetTID), a.SetTIDSize, a.Cgroup} {
+		le.PutUint64(b[8*i:], v)
+	}
+}
+
+// Decode reads a from b.
+func (a *CloneArgs) Decode(b []byte) {
+	_ = b[CloneArgsSize-1]
+	at := func(i int) uint64 { return le.Uint64(b[8*i:]) }
+	*a = CloneArgs{Flags: at(0), Pidfd: Addr(at(1)), ChildTID: Addr(at(2)), ParentTID: Addr(at(3)), ExitSignal: at(4),
+		Stack: Addr(at(5)), StackSize: at(6), TLS: Addr(at(7)), SetTID: Addr(at(8)), SetTIDSize: at(9), Cgroup: at(10)}
+}
+
 // Utsname is the answer of uname(2): six strings of at most 64 bytes.
 type Utsname struct {
 	Sysname, Nodename, Release, Version, Machine, Domainname string

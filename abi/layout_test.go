@@ -101,12 +101,17 @@ var cStructs = []cStruct{
 			{"mc.gregs[REG_RBX]", 15}, {"mc.gregs[REG_RDX]", 16}, {"mc.gregs[REG_RAX]", 17}, {"mc.gregs[REG_RCX]", 18}, {"mc.gregs[REG_RSP]", 19},
 			{"mc.gregs[REG_RIP]", 20}, {"mc.gregs[REG_EFL]", 21}, {"mc.gregs[REG_CSGSFS]", 22 | 23<<16 | 24<<32 | 25<<48},
 			{"mc.gregs[REG_ERR]", 26}, {"mc.gregs[REG_TRAPNO]", 27}, {"mc.gregs[REG_OLDMASK]", 28}, {"mc.gregs[REG_CR2]", 29}, {"mc.fpregs", 30}}},
+	{"struct clone_args", CloneArgsSize, &CloneArgs{Flags: 1, Pidfd: 2, ChildTID: 3, ParentTID: 4, ExitSignal: 5, Stack: 6, StackSize: 7,
+		TLS: 8, SetTID: 9, SetTIDSize: 10, Cgroup: 11},
+		[]member{{"flags", 1}, {"pidfd", 2}, {"child_tid", 3}, {"parent_tid", 4}, {"exit_signal", 5}, {"stack", 6}, {"stack_size", 7},
+			{"tls", 8}, {"set_tid", 9}, {"set_tid_size", 10}, {"cgroup", 11}}},
 	{"struct k_termios", TermiosSize, &Termios{Iflag: 1, Oflag: 2, Cflag: 3, Lflag: 4, Line: 5, Cc: [19]uint8{0: 6, 18: 7}},
 		[]member{{"i", 1}, {"o", 2}, {"c", 3}, {"l", 4}, {"line", 5}, {"cc[0]", 6}, {"cc[18]", 7}}},
 }
 
 const cPrelude = `#define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -190,7 +195,8 @@ func TestDecode(t *testing.T) {
 		"struct winsize": func() decoder { return new(Winsize) }, "struct rlimit": func() decoder { return new(Rlimit) },
 		"stack_t": func() decoder { return new(SigaltStack) }, "siginfo_t": func() decoder { return new(Siginfo) },
 		"struct k_sigaction": func() decoder { return new(Sigaction) }, "struct k_ucontext": func() decoder { return new(Ucontext) },
-		"struct k_termios": func() decoder { return new(Termios) },
+		"struct clone_args": func() decoder { return new(CloneArgs) },
+		"struct k_termios":  func() decoder { return new(Termios) },
 	}
 	for _, s := range cStructs {
 		make := fresh[s.ctype]

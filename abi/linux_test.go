@@ -37,7 +37,7 @@ func TestFromLinux(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", LinuxName(c.nr), diff)
 		}
 	}
-	for nr, args := range map[uint64][6]uint64{158: {ARCH_GET_FS}, 59: {}, 1000: {}, 1 << 63: {}, LinuxBase: {}} {
+	for nr, args := range map[uint64][6]uint64{158: {ARCH_GET_FS}, 101: {}, 1000: {}, 1 << 63: {}, LinuxBase: {}} {
 		var out [6]uint64
 		if call, ok := FromLinux(nr, &args, &out); ok {
 			t.Errorf("%d %s became call %d", nr, LinuxName(nr), call)

@@ -60,6 +60,10 @@ const (
 	CallProcPriority    = 41
 	CallProcSetpriority = 42
 	CallProcChroot      = 43
+	CallProcExec        = 44
+	CallProcWait        = 45
+	CallProcWaitId      = 46
+	CallProcClone       = 47
 
 	CallThreadCreate        = 48
 	CallThreadExit          = 49
@@ -176,6 +180,10 @@ const (
 	CallXattrFdList   = 230
 	CallXattrFdRemove = 231
 
+	CallPidfdOpen   = 240
+	CallPidfdSignal = 241
+	CallPidfdGet    = 242
+
 	CallEpollCreate  = 256
 	CallEpollControl = 257
 	CallEpollMillis  = 258
@@ -232,7 +240,7 @@ var calls = [CallTop]Call{
 		Errors: []Errno{ESRCH}},
 	CallProcSetpgid: {Name: "proc_setpgid", Result: TypeNone,
 		Args:   []Arg{{"pid", TypePID}, {"pgid", TypePID}},
-		Errors: []Errno{EINVAL, EPERM, ESRCH}},
+		Errors: []Errno{EACCES, EINVAL, EPERM, ESRCH}},
 	CallProcGetsid: {Name: "proc_getsid", Result: TypePID,
 		Args:   []Arg{{"pid", TypePID}},
 		Errors: []Errno{ESRCH}},
@@ -270,9 +278,21 @@ var calls = [CallTop]Call{
 	CallProcChroot: {Name: "proc_chroot", Result: TypeNone,
 		Args:   []Arg{{"path", TypePath}},
 		Errors: []Errno{EACCES, EBADF, EFAULT, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, EUCLEAN}},
+	CallProcExec: {Name: "proc_exec", Result: TypeNone,
+		Args:   []Arg{{"at", TypeFD}, {"path", TypePath}, {"argv", TypeAddr}, {"env", TypeAddr}, {"flags", TypeUInt}},
+		Errors: []Errno{E2BIG, EACCES, EAGAIN, EBADF, EFAULT, EINVAL, EIO, ELIBBAD, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC, ENOMEM, ENOTDIR, ETXTBSY, EUCLEAN}},
+	CallProcWait: {Name: "proc_wait", Result: TypePID,
+		Args:   []Arg{{"pid", TypePID}, {"status", TypeAddr}, {"options", TypeInt}, {"usage", TypeAddr}},
+		Errors: []Errno{ECHILD, EFAULT, EINTR, EINVAL, ESRCH}},
+	CallProcWaitId: {Name: "proc_wait_id", Result: TypeNone,
+		Args:   []Arg{{"kind", TypeInt}, {"id", TypePID}, {"info", TypeAddr}, {"options", TypeInt}, {"usage", TypeAddr}},
+		Errors: []Errno{EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL}},
+	CallProcClone: {Name: "proc_clone", Result: TypePID,
+		Args:   []Arg{{"args", TypeAddr}, {"n", TypeSize}},
+		Errors: []Errno{E2BIG, EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM}},
 	CallThreadCreate: {Name: "thread_create", Result: TypePID,
 		Args:   []Arg{{"flags", TypeU64}, {"stack", TypeAddr}, {"ptid", TypeAddr}, {"ctid", TypeAddr}, {"tls", TypeAddr}, {"entry", TypeAddr}},
-		Errors: []Errno{EAGAIN, EINVAL, ENOMEM, ENOSYS}},
+		Errors: []Errno{EAGAIN, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM}},
 	CallThreadExit: {Name: "thread_exit", Result: TypeNever,
 		Args: []Arg{{"status", TypeInt}}},
 	CallThreadId: {Name: "thread_id", Result: TypePID},
@@ -573,6 +593,15 @@ var calls = [CallTop]Call{
 	CallXattrFdRemove: {Name: "xattr_fd_remove", Result: TypeNone,
 		Args:   []Arg{{"fd", TypeFD}, {"name", TypeAddr}},
 		Errors: []Errno{EACCES, EBADF, EFAULT, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS, EUCLEAN}},
+	CallPidfdOpen: {Name: "pidfd_open", Result: TypeFD,
+		Args:   []Arg{{"pid", TypePID}, {"flags", TypeUInt}},
+		Errors: []Errno{EINVAL, EMFILE, ENFILE, ESRCH}},
+	CallPidfdSignal: {Name: "pidfd_signal", Result: TypeNone,
+		Args:   []Arg{{"fd", TypeFD}, {"sig", TypeInt}, {"info", TypeAddr}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EFAULT, EINVAL, EPERM, ESRCH}},
+	CallPidfdGet: {Name: "pidfd_get", Result: TypeFD,
+		Args:   []Arg{{"fd", TypeFD}, {"target", TypeFD}, {"flags", TypeUInt}},
+		Errors: []Errno{EBADF, EINVAL, EMFILE, EPERM, ESRCH}},
 	CallEpollCreate: {Name: "epoll_create", Result: TypeFD,
 		Args:   []Arg{{"flags", TypeUInt}, {"size", TypeInt}},
 		Errors: []Errno{EINVAL, EMFILE, ENFILE}},

@@ -518,9 +518,35 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 		out[4] = args[4]
 		out[5] = constant(0)
 		return CallThreadCreate, true
+	case 57: // fork
+		out[0] = constant(17)
+		out[1] = constant(0)
+		out[2] = constant(0)
+		out[3] = constant(0)
+		out[4] = constant(0)
+		out[5] = constant(0)
+		return CallThreadCreate, true
+	case 58: // vfork
+		out[0] = constant(16657)
+		out[1] = constant(0)
+		out[2] = constant(0)
+		out[3] = constant(0)
+		out[4] = constant(0)
+		out[5] = constant(0)
+		return CallThreadCreate, true
+	case 59: // execve
+		out[0] = constant(AT_FDCWD)
+		out[1] = args[0]
+		out[2] = args[1]
+		out[3] = args[2]
+		out[4] = constant(0)
+		return CallProcExec, true
 	case 60: // exit
 		*out = *args
 		return CallThreadExit, true
+	case 61: // wait4
+		*out = *args
+		return CallProcWait, true
 	case 62: // kill
 		*out = *args
 		return CallSignalKill, true
@@ -923,6 +949,9 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 234: // tgkill
 		*out = *args
 		return CallSignalThread, true
+	case 247: // waitid
+		*out = *args
+		return CallProcWaitId, true
 	case 257: // openat
 		*out = *args
 		return CallPathOpen, true
@@ -1031,6 +1060,9 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 318: // getrandom
 		*out = *args
 		return CallSysEntropy, true
+	case 322: // execveat
+		*out = *args
+		return CallProcExec, true
 	case 324: // membarrier
 		*out = *args
 		return CallThreadBarrier, true
@@ -1046,9 +1078,21 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 332: // statx
 		*out = *args
 		return CallPathStatx, true
+	case 424: // pidfd_send_signal
+		*out = *args
+		return CallPidfdSignal, true
+	case 434: // pidfd_open
+		*out = *args
+		return CallPidfdOpen, true
+	case 435: // clone3
+		*out = *args
+		return CallProcClone, true
 	case 436: // close_range
 		*out = *args
 		return CallFdCloseRange, true
+	case 438: // pidfd_getfd
+		*out = *args
+		return CallPidfdGet, true
 	case 439: // faccessat2
 		*out = *args
 		return CallPathAccess, true

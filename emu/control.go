@@ -39,6 +39,22 @@ func (t *Task) procControl(op int32, a, b, c, d uint64) (uint64, abi.Errno) {
 		}
 		return 0, 0
 	}
+	k := t.kernel
+	switch op {
+	case abi.PR_SET_CHILD_SUBREAPER:
+		k.mu.Lock()
+		p.subreaper = a != 0
+		k.mu.Unlock()
+		return 0, 0
+	case abi.PR_GET_CHILD_SUBREAPER:
+		k.mu.Lock()
+		v := bit(p.subreaper)
+		k.mu.Unlock()
+		if !guest.Store32(abi.Addr(a), uint32(v)) {
+			return 0, abi.EFAULT
+		}
+		return 0, 0
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i := &p.ids
@@ -62,10 +78,10 @@ func (t *Task) procControl(op int32, a, b, c, d uint64) (uint64, abi.Errno) {
 		i.noNewPrivs = true
 	case abi.PR_GET_NO_NEW_PRIVS:
 		return bit(i.noNewPrivs), 0
-	case abi.PR_GET_KEEPCAPS, abi.PR_GET_TIMING, abi.PR_GET_SECUREBITS, abi.PR_GET_CHILD_SUBREAPER, abi.PR_GET_THP_DISABLE,
+	case abi.PR_GET_KEEPCAPS, abi.PR_GET_TIMING, abi.PR_GET_SECUREBITS, abi.PR_GET_THP_DISABLE,
 		abi.PR_CAPBSET_READ, abi.PR_GET_SECCOMP:
 		return 0, 0
-	case abi.PR_SET_KEEPCAPS, abi.PR_SET_TIMING, abi.PR_SET_CHILD_SUBREAPER, abi.PR_SET_THP_DISABLE, abi.PR_SET_VMA,
+	case abi.PR_SET_KEEPCAPS, abi.PR_SET_TIMING, abi.PR_SET_THP_DISABLE, abi.PR_SET_VMA,
 		abi.PR_SET_PTRACER, abi.PR_CAPBSET_DROP:
 		return 0, 0
 	case abi.PR_GET_TIMERSLACK:

@@ -164,13 +164,13 @@ func FuzzLoad(f *testing.F) {
 		}
 		d.Node().Write(0, len(b), &memSource{b})
 		d.Unref()
-		prog, err := w.kernel.openProgram(p.fs(), "/prog", []string{"prog"}, nil)
+		prog, err := w.kernel.openProgram(p.fs(), &request{name: "/prog", argv: []string{"prog"}})
 		if err != nil {
 			return
 		}
 		defer prog.close()
-		p.mapProgram(prog, random1, random2)
-		checkSet(t, &p.mem.set)
+		p.mapProgram(p.mem(), prog, random1, random2)
+		checkSet(t, &p.mem().set)
 	})
 }
 

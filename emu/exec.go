@@ -3,6 +3,7 @@ package emu
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"pinhole/abi"
@@ -18,14 +19,12 @@ var (
 // maxScripts is how many scripts may name each other as their interpreter.
 const maxScripts = 4
 
-// maxArgs bounds arguments and environment of a program, in bytes with all pointers.
-const maxArgs = stackSize / 4
-
 // program is a file that is about to be executed, with what it is given.
 type program struct {
 	dentry *vfs.Dentry // with a reference
 	image  *elfImage
 	path   string // as it was asked for (AT_EXECFN)
+	comm   string // what its first thread is called
 	argv   []string
 	env    []string
 	interp *program // its dynamic linker, if it has one
@@ -59,24 +58,45 @@ func (k *Kernel) start(name string, argv, env []string, cwd string) error {
 	if err != nil {
 		return err
 	}
-	prog, err := k.openProgram(p.fs(), name, argv, env)
+	k.first = p
+	prog, err := k.openProgram(p.fs(), &request{name: name, argv: argv, env: env})
 	if err != nil {
 		p.discard()
 		return err
 	}
 	defer prog.close()
-	t, err := p.load(prog)
+	at, err := p.load(p.mem(), prog)
 	if err != nil {
 		p.discard()
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	c := k.m.NewContext()
+	if c == nil {
+		p.discard()
+		return fmt.Errorf("%s: %w", name, abi.ENOMEM)
+	}
+	at.setRegisters(c)
+	t := &Task{ctx: c, kernel: k, proc: p, tid: p.pid}
+	k.taskN.Add(1)
+	k.mu.Lock()
+	k.tasks[t.tid] = t
+	k.mu.Unlock()
+	p.mu.Lock()
+	p.adopt(t)
+	p.mu.Unlock()
+	p.becomes(prog, at, t)
 	k.launch(t, nil)
 	return nil
 }
 
-// newProcess makes a process without memory and threads, and its descriptors.
+// newProcess makes the first process, without memory and threads, and its descriptors.
 func (k *Kernel) newProcess(cwd string) (*Process, error) {
-	p := &Process{kernel: k, tasks: make(map[int32]*Task), mem: newSpace(k), files: k.newStdio()}
+	s := k.newSpace()
+	if s == nil {
+		return nil, abi.ENOMEM
+	}
+	p := &Process{kernel: k, tasks: make(map[int32]*Task), files: k.newStdio()}
+	s.enter(p)
 	p.setLimits()
 	p.ids = identity{
 		ruid: k.conf.UID, suid: k.conf.UID, rgid: k.conf.GID, sgid: k.conf.GID,
@@ -92,6 +112,7 @@ func (k *Kernel) newProcess(cwd string) (*Process, error) {
 		errno = abi.ENOTDIR
 	}
 	if errno != 0 {
+		s.leave(p)
 		return nil, fmt.Errorf("working directory %s: %w", cwd, errno)
 	}
 	fs.Cwd = d
@@ -99,31 +120,37 @@ func (k *Kernel) newProcess(cwd string) (*Process, error) {
 	k.mu.Lock()
 	p.pid = k.newID()
 	k.procs[p.pid] = p
+	k.alive++
 	k.mu.Unlock()
 	p.ids.pgid, p.ids.sid = p.pid, p.pid
 	return p, nil
 }
 
-// discard takes back a process that never ran.
-func (p *Process) discard() {
-	k := p.kernel
-	k.mu.Lock()
-	delete(k.procs, p.pid)
-	k.mu.Unlock()
-	p.files.closeAll()
-	p.mem.release()
-	p.setCwd(nil)
+// request is what is to be executed.
+type request struct {
+	at     *vfs.Dentry // where a relative name starts, or with an empty name the program itself; nil: the working directory
+	name   string
+	flags  uint32 // abi.AT_SYMLINK_NOFOLLOW
+	shown  string // the name for the program, if another than name
+	hidden bool   // no interpreter could open it by that name
+	argv   []string
+	env    []string
 }
 
-// openProgram finds the program name, follows scripts to their interpreters, and reads its headers.
-func (k *Kernel) openProgram(fs *vfs.Context, name string, argv, env []string) (*program, error) {
-	file := name
+// openProgram finds the program that r asks for, follows scripts to their interpreters, and reads its
+// headers. The error wraps an abi.Errno if the guest is to get another than ENOEXEC.
+func (k *Kernel) openProgram(fs *vfs.Context, r *request) (*program, error) {
+	shown := r.name
+	if r.shown != "" {
+		shown = r.shown
+	}
+	at, name, flags, file, argv := r.at, r.name, r.flags, shown, r.argv
 	for depth := 0; ; depth++ {
-		d, err := k.openExecutable(fs, file)
+		d, err := k.openExecutable(fs, at, name, flags, file)
 		if err != nil {
 			return nil, err
 		}
-		p := &program{dentry: d, path: name, argv: argv, env: env}
+		p := &program{dentry: d, path: shown, comm: path.Base(shown), argv: argv, env: r.env}
 		var line [256]byte
 		n, errno := p.read(line[:], 0)
 		if errno != 0 {
@@ -139,7 +166,9 @@ func (k *Kernel) openProgram(fs *vfs.Context, name string, argv, env []string) (
 		case interp == "":
 			return nil, fmt.Errorf("%s: %w: no interpreter after #!", file, ErrNotExecutable)
 		case depth == maxScripts:
-			return nil, fmt.Errorf("%s: %w: too many scripts that interpret each other", name, ErrNotExecutable)
+			return nil, fmt.Errorf("%s: %w: too many scripts that interpret each other: %w", shown, ErrNotExecutable, abi.ELOOP)
+		case r.hidden:
+			return nil, fmt.Errorf("%s: %w: its interpreter could not open it: %w", shown, ErrNotExecutable, abi.ENOENT)
 		}
 		next := []string{interp}
 		if arg != "" {
@@ -150,6 +179,7 @@ func (k *Kernel) openProgram(fs *vfs.Context, name string, argv, env []string) (
 			next = append(next, argv[1:]...)
 		}
 		argv, file = next, interp
+		at, name, flags = nil, interp, 0
 	}
 }
 
@@ -171,9 +201,13 @@ func scriptLine(b []byte) (interp, arg string) {
 	return line, ""
 }
 
-// openExecutable returns the file that path names, if it may be executed.
-func (k *Kernel) openExecutable(fs *vfs.Context, file string) (*vfs.Dentry, error) {
-	d, errno := k.ns.Walk(fs, nil, file, 0)
+// openExecutable returns the file that name names from at, if it may be executed. file is what it is called
+// in errors.
+func (k *Kernel) openExecutable(fs *vfs.Context, at *vfs.Dentry, name string, flags uint32, file string) (*vfs.Dentry, error) {
+	if name == "" {
+		flags |= abi.AT_EMPTY_PATH
+	}
+	d, errno := k.ns.Walk(fs, at, name, int(flags))
 	switch errno {
 	case 0:
 	case abi.ENOENT, abi.ENOTDIR:
@@ -181,13 +215,22 @@ func (k *Kernel) openExecutable(fs *vfs.Context, file string) (*vfs.Dentry, erro
 	default:
 		return nil, fmt.Errorf("%s: %w: %w", file, ErrNotExecutable, errno)
 	}
-	if d.Node().Mode()&abi.S_IFMT != abi.S_IFREG {
+	fail := func(why string, errno abi.Errno) (*vfs.Dentry, error) {
 		d.Unref()
-		return nil, fmt.Errorf("%s: %w: not a regular file", file, ErrNotExecutable)
+		return nil, fmt.Errorf("%s: %w: %s%w", file, ErrNotExecutable, why, errno)
+	}
+	switch d.Node().Mode() & abi.S_IFMT {
+	case abi.S_IFREG:
+	case abi.S_IFLNK:
+		return fail("", abi.ELOOP) // AT_SYMLINK_NOFOLLOW
+	default:
+		return fail("not a regular file: ", abi.EACCES)
 	}
 	if errno := k.ns.Access(fs, d, "", abi.X_OK, abi.AT_EMPTY_PATH|abi.AT_EACCESS); errno != 0 {
-		d.Unref()
-		return nil, fmt.Errorf("%s: %w: %w", file, ErrNotExecutable, errno)
+		return fail("", errno)
+	}
+	if k.written(d.Node()) {
+		return fail("", abi.ETXTBSY)
 	}
 	return d, nil
 }
@@ -202,7 +245,7 @@ func (k *Kernel) openELF(fs *vfs.Context, p *program, file string) (*program, er
 	if p.image.interp == "" {
 		return p, nil
 	}
-	d, err := k.openExecutable(fs, p.image.interp)
+	d, err := k.openExecutable(fs, nil, p.image.interp, 0, p.image.interp)
 	if err != nil {
 		p.close()
 		return nil, fmt.Errorf("%s: %w: it is linked dynamically, and its dynamic linker cannot be used (%w); "+
@@ -215,6 +258,9 @@ func (k *Kernel) openELF(fs *vfs.Context, p *program, file string) (*program, er
 	if err != nil {
 		name := p.image.interp
 		p.close()
+		if !errors.As(err, new(abi.Errno)) {
+			err = fmt.Errorf("%w: %w", err, abi.ELIBBAD)
+		}
 		return nil, fmt.Errorf("%s: dynamic linker of %s: %w: %w", name, file, ErrNotExecutable, err)
 	}
 	return p, nil

@@ -51,7 +51,7 @@ func (t *Task) mappable(fd int32, prot uint8, shared bool) (*mappedFile, abi.Err
 		d.unref()
 		return nil, errno
 	}
-	f := t.proc.mem.newMappedFile(d.dentry)
+	f := t.proc.mem().newMappedFile(d.dentry)
 	f.desc = d // a mapping keeps a file open, as far as locks and errors go
 	f.writable = writable
 	if shared {

@@ -43,8 +43,8 @@ func imageByte(off int64) byte { return byte(off>>12) ^ byte(off) }
 // mapNode maps n pages of the node from page off.
 func (w *memWorld) mapNode(node *imageNode, n uint64, prot uint8, off int64) abi.Addr {
 	w.Helper()
-	f := w.proc.mem.newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
-	a, errno := w.proc.mem.mmapFile(w.Task, 0, n*pageSize, prot, abi.MAP_PRIVATE, f, off*pageSize)
+	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
+	a, errno := w.proc.mem().mmapFile(w.Task, 0, n*pageSize, prot, abi.MAP_PRIVATE, f, off*pageSize)
 	if errno != 0 {
 		w.Fatal(errno)
 	}
@@ -85,18 +85,18 @@ func TestMapImage(t *testing.T) {
 	check(2, 10)
 	w.ok(w.memAdvise(a+3*pageSize, 2*pageSize, abi.MADV_DONTNEED))
 	for page := range 5 {
-		if w.proc.mem.supply(a+abi.Addr(page)*pageSize, false) == lost {
+		if w.proc.mem().supply(a+abi.Addr(page)*pageSize, false) == lost {
 			t.Errorf("page %d cannot be had", page)
 		}
 	}
 	check(4, 7)
 	// The file grows: the next fault shows it.
-	if w.proc.mem.supply(a+5*pageSize, false) != lost {
+	if w.proc.mem().supply(a+5*pageSize, false) != lost {
 		t.Error("something is to be seen behind the end")
 	}
 	node.size = 6 * pageSize
 	node.exts = append(node.exts, vfs.Extent{Off: 5 * pageSize, Home: 3 * pageSize, Len: pageSize})
-	if w.proc.mem.supply(a+5*pageSize+123, false) == lost {
+	if w.proc.mem().supply(a+5*pageSize+123, false) == lost {
 		t.Error("the file's new page is not to be had")
 	}
 	check(5, 3)
@@ -105,7 +105,7 @@ func TestMapImage(t *testing.T) {
 	if node.refs != 0 {
 		t.Errorf("%d references are left", node.refs)
 	}
-	checkSet(t, &w.proc.mem.set)
+	checkSet(t, &w.proc.mem().set)
 }
 
 func TestRevoke(t *testing.T) {
@@ -219,7 +219,7 @@ func TestMapShared(t *testing.T) {
 		t.Error("a page behind the end can be read")
 	}
 	write(3*pageSize, 'q')
-	if w.proc.mem.supply(a+3*pageSize, false) == lost {
+	if w.proc.mem().supply(a+3*pageSize, false) == lost {
 		t.Error("the new page is not to be had")
 	}
 	if v, _ := peek(a + 3*pageSize); v != 'q' {
@@ -245,13 +245,13 @@ func TestMapShared(t *testing.T) {
 func TestMapSharedImage(t *testing.T) {
 	w := newMemWorld(t)
 	node := &imageNode{m: w.machine, size: 2 * pageSize, exts: []vfs.Extent{{Off: 0, Home: 4 * pageSize, Len: 2 * pageSize}}}
-	f := w.proc.mem.newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
+	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
 	f.shared = w.kernel.shares.get(node, w.kernel)
-	a, errno := w.proc.mem.mmapFile(w.Task, 0, 2*pageSize, abi.PROT_READ, abi.MAP_SHARED, f, 0)
+	a, errno := w.proc.mem().mmapFile(w.Task, 0, 2*pageSize, abi.PROT_READ, abi.MAP_SHARED, f, 0)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
-	if v := w.proc.mem.set.find(a); v.back != BackImage {
+	if v := w.proc.mem().set.find(a); v.back != BackImage {
 		t.Errorf("shown from %d", v.back)
 	}
 	// A write has moved the file's second page.
@@ -262,7 +262,7 @@ func TestMapSharedImage(t *testing.T) {
 			t.Errorf("page %d reads %d %v", i, v, ok)
 		}
 	}
-	checkSet(t, &w.proc.mem.set)
+	checkSet(t, &w.proc.mem().set)
 	w.ok(w.memUnmap(a, 2*pageSize))
 	if len(w.kernel.shares.files) != 0 {
 		t.Error("the file is still shared")

@@ -117,7 +117,7 @@ func TestFramesShared(t *testing.T) {
 	if n.refs != 0 || len(w.kernel.images.files) != 0 {
 		t.Errorf("%d references, %d files", n.refs, len(w.kernel.images.files))
 	}
-	checkSet(t, &w.proc.mem.set)
+	checkSet(t, &w.proc.mem().set)
 }
 
 // TestFramesSize: what happens under mappings when the file becomes shorter, longer, and gets holes.
@@ -213,8 +213,8 @@ func TestFramesCalls(t *testing.T) {
 	if v := n.image(0)[100]; v != 42 {
 		t.Errorf("msync has written %d", v)
 	}
-	checkSet(t, &w.proc.mem.set)
-	w.proc.mem.release()
+	checkSet(t, &w.proc.mem().set)
+	w.proc.mem().release()
 	if len(n.pinned) != 0 {
 		t.Error("pages are pinned without a mapping")
 	}
@@ -340,15 +340,15 @@ func TestFramesFold(t *testing.T) {
 	n := w.newFrameNode(40 * pageSize)
 	fd := w.openNode(n, modeRead|modeWrite)
 	a := w.mapFD(fd, 40, rw, abi.MAP_SHARED, 0)
-	w.proc.mem.set.hosted += maxHosted - 20
+	w.proc.mem().set.hosted += maxHosted - 20
 	for i := range abi.Addr(20) {
 		if !poke(a+2*i*pageSize, byte(i+1)) {
 			t.Fatalf("page %d cannot be stored to", 2*i)
 		}
 	}
-	w.proc.mem.set.hosted -= maxHosted - 20
+	w.proc.mem().set.hosted -= maxHosted - 20
 	for i := range abi.Addr(20) {
 		w.sees("page", a+2*i*pageSize, int(i+1))
 	}
-	checkSet(t, &w.proc.mem.set)
+	checkSet(t, &w.proc.mem().set)
 }

@@ -18,12 +18,12 @@ type futexKey struct {
 }
 
 // futexKey is the key of a private word.
-func (p *Process) futexKey(a abi.Addr) futexKey { return futexKey{space: p.mem, addr: a} }
+func (p *Process) futexKey(a abi.Addr) futexKey { return futexKey{space: p.mem(), addr: a} }
 
 // futexKeyOf is the key of a word for an operation.
 func (p *Process) futexKeyOf(a abi.Addr, op uint32) futexKey {
 	if op&abi.FUTEX_PRIVATE_FLAG == 0 {
-		s := p.mem
+		s := p.mem()
 		s.lock()
 		defer s.unlock()
 		if v := s.set.find(a); v != nil && v.sharesFile() {

@@ -32,10 +32,16 @@ func (p *Process) group() int32 {
 	return p.ids.pgid
 }
 
-// maySignal tells whether p may send signals to o (kill(2)).
-func (p *Process) maySignal(o *Process) bool {
+// maySignal tells whether p may send signal sig to o (kill(2)).
+func (p *Process) maySignal(o *Process, sig int32) bool {
 	if p == o || p.uid() == 0 {
 		return true
+	}
+	if sig == abi.SIGCONT {
+		_, mine := p.groupAndSession()
+		if _, its := o.groupAndSession(); mine == its {
+			return true
+		}
 	}
 	p.mu.Lock()
 	from := [2]uint32{p.uid(), p.ids.ruid}
@@ -54,7 +60,7 @@ func (t *Task) procPid() (uint64, abi.Errno) { return uint64(t.proc.pid), 0 }
 
 // procParent answers proc_parent (getppid(2)): 0 for the first process, whose parent is outside.
 func (t *Task) procParent() (uint64, abi.Errno) {
-	if o := t.proc.parent; o != nil {
+	if o := t.proc.parent.Load(); o != nil {
 		return uint64(o.pid), 0
 	}
 	return 0, 0
@@ -201,26 +207,47 @@ func (t *Task) procGetpgid(pid int32) (uint64, abi.Errno) {
 
 // procSetpgid answers proc_setpgid (setpgid(2)).
 func (t *Task) procSetpgid(pid, pgid int32) (uint64, abi.Errno) {
-	p := t.other(pid)
-	switch {
-	case pgid < 0:
+	if pgid < 0 {
 		return 0, abi.EINVAL
-	case p == nil || p != t.proc && p.parent != t.proc:
-		return 0, abi.ESRCH
+	}
+	k := t.kernel
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := t.proc
+	if pid != 0 && pid != p.pid {
+		if p = k.procs[pid]; p == nil || p.parent.Load() != t.proc {
+			return 0, abi.ESRCH
+		}
 	}
 	if pgid == 0 {
 		pgid = p.pid
 	}
-	if pgid != p.pid && !t.kernel.hasGroup(pgid) {
+	_, session := t.proc.groupAndSession()
+	p.mu.Lock()
+	sid, executed := p.ids.sid, p.executed
+	p.mu.Unlock()
+	switch {
+	case sid != session, sid == p.pid:
+		return 0, abi.EPERM
+	case p != t.proc && executed:
+		return 0, abi.EACCES
+	case pgid != p.pid && !k.groupIn(pgid, session):
 		return 0, abi.EPERM
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ids.sid == p.pid {
-		return 0, abi.EPERM
-	}
 	p.ids.pgid = pgid
+	p.mu.Unlock()
 	return 0, 0
+}
+
+// groupIn tells whether a process group is one of a session's. k.mu is held.
+func (k *Kernel) groupIn(pgid, sid int32) bool {
+	for _, p := range k.procs {
+		if g, s := p.groupAndSession(); g == pgid && s == sid {
+			return true
+		}
+	}
+	return false
 }
 
 // procGetsid answers proc_getsid (getsid(2)).
@@ -286,9 +313,19 @@ func (t *Task) prioritised(which, who int32) (*Process, abi.Errno) {
 		if who == 0 || who == t.proc.group() {
 			return t.proc, 0
 		}
+		for _, p := range t.kernel.processes() {
+			if p.group() == who {
+				return p, 0
+			}
+		}
 	case abi.PRIO_USER:
 		if who == 0 || uint32(who) == t.proc.uid() {
 			return t.proc, 0
+		}
+		for _, p := range t.kernel.processes() {
+			if p.realUID() == uint32(who) {
+				return p, 0
+			}
 		}
 	default:
 		return nil, abi.EINVAL

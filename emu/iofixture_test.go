@@ -103,7 +103,8 @@ func newIOWorld(t testing.TB, conf Config) *ioWorld {
 			t.Fatal(e)
 		}
 	}
-	p := &Process{kernel: k, pid: 2, files: k.newStdio(), mem: newSpace(k), name: "/bin/test"}
+	p := &Process{kernel: k, pid: 2, files: k.newStdio(), name: "/bin/test"}
+	k.newSpace().enter(p)
 	p.fsctx.Store(&vfs.Context{
 		Creds: vfs.Creds{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 		Umask: 0o022, Owner: p,
@@ -131,7 +132,8 @@ var lastTestThread atomic.Int32
 
 // process returns a thread of another process of the same kernel.
 func (w *ioWorld) process() *ioWorld {
-	p := &Process{kernel: w.kernel, pid: w.proc.pid + 1, files: w.proc.files.clone(), mem: newSpace(w.kernel)}
+	p := &Process{kernel: w.kernel, pid: w.proc.pid + 1, files: w.proc.files.clone()}
+	w.kernel.newSpace().enter(p)
 	fs := *w.proc.fs()
 	fs.Owner = p
 	p.fsctx.Store(&fs)

@@ -67,19 +67,27 @@ type Kernel struct {
 	// if Config.Attended.
 	keepalive *time.Timer
 
+	areas  *areas
 	commit commitment
 	ram    *ramPool
 	shares shares
 	images images
 
+	running running
+
 	mu         sync.Mutex
 	procs      map[int32]*Process
 	tasks      map[int32]*Task // of all processes, by thread number
 	nextID     int32
+	wrapped    bool // numbers are given out for the second time
+	first      *Process
+	lateUsed   int64        // processor time of the processes that have ended
+	alive      int          // processes that have not ended
+	ending     bool         // the first process has ended, and all others are to
 	taskN      atomic.Int32 // threads of all processes
 	maxThreads int32
-	initDone   chan struct{}
-	initExit   int // status of the first process, once initDone is closed
+	initDone   chan struct{} // closed once all processes have ended
+	initExit   int           // status of the first process, as shells have it
 }
 
 // New makes a kernel without processes.
@@ -94,6 +102,7 @@ func New(c Config) *Kernel {
 		procs:    make(map[int32]*Process),
 		tasks:    make(map[int32]*Task),
 		nextID:   firstPID,
+		areas:    newAreas(c.Machine),
 		ram:      newRAMPool(c.Machine),
 		initDone: make(chan struct{}),
 	}
@@ -101,6 +110,7 @@ func New(c Config) *Kernel {
 	k.commit.limit = c.Machine.MemoryLimit()
 	k.maxThreads = int32(min(maxThreads, max(64, k.commit.limit/4/threadBytes)))
 	guest.SetMend(k.mend)
+	c.Namespace.SetBusy(k.running.has)
 	k.started = k.monotonic()
 	if !c.Attended {
 		k.keepalive = time.AfterFunc(time.Duration(forever), func() {})
@@ -126,7 +136,8 @@ func (k *Kernel) bug(r any, stack []byte) {
 	panic(trace) // nobody is there to tell
 }
 
-// Wait returns when the first process has ended: its exit status, or 128+N when signal N ended it.
+// Wait returns when the first process has ended, and all others, which that ends, too: the first one's
+// exit status, or 128+N when signal N ended it.
 func (k *Kernel) Wait() (status int) {
 	<-k.initDone
 	return k.initExit

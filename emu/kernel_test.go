@@ -25,10 +25,10 @@ func TestKernelBug(t *testing.T) {
 // TestKernelExitOnce: the process ends with the status of whoever ended it first.
 func TestKernelExitOnce(t *testing.T) {
 	w := newIOWorld(t, Config{})
-	if !w.proc.exit(3) || w.proc.exit(4) {
+	if !w.proc.exit(exited(3)) || w.proc.exit(exited(4)) {
 		t.Error("a process ends twice")
 	}
-	if w.proc.status != 3 {
+	if w.proc.status != exited(3) {
 		t.Errorf("status %d", w.proc.status)
 	}
 }

@@ -10,8 +10,13 @@ import (
 // limit is one resource limit: soft and hard. Reading takes no lock; changes hold Process.mu.
 type limit struct{ cur, max atomic.Uint64 }
 
-// stackSize is the soft limit of the first thread's stack at start, in bytes: it is mapped whole.
-const stackSize = 8 << 20
+// Size of the first thread's stack in bytes: it is mapped whole. stackSize is the soft limit at the start, and
+// what it has without a limit.
+const (
+	stackSize  = 8 << 20
+	stackLeast = 256 << 10
+	stackMost  = 256 << 20
+)
 
 // setLimits gives a new process its limits: what Linux gives, where it does not depend on the
 // machine.
@@ -52,7 +57,7 @@ func (t *Task) procLimit(pid int32, resource uint32, next, old abi.Addr) (uint64
 	if p == nil {
 		return 0, abi.ESRCH
 	}
-	if p != t.proc && !t.proc.maySignal(p) {
+	if p != t.proc && !t.mayInspect(p) {
 		return 0, abi.EPERM
 	}
 	var b [abi.RlimitSize]byte

@@ -2,49 +2,55 @@ package emu
 
 import (
 	"fmt"
-	"path"
 
 	"pinhole/abi"
 	"pinhole/emu/guest"
 )
 
-// load puts the program into the process's memory, which is empty, and returns its first thread,
-// ready to run.
-func (p *Process) load(prog *program) (*Task, error) {
-	k := p.kernel
+// load puts the program into the space s, which is empty and p's or to become it.
+func (p *Process) load(s *space, prog *program) (*loaded, error) {
 	var random [32]byte
-	if err := k.m.Entropy(random[:]); err != nil {
-		return nil, fmt.Errorf("no entropy: %w", err)
+	if err := p.kernel.m.Entropy(random[:]); err != nil {
+		return nil, fmt.Errorf("no entropy: %w: %w", err, abi.EIO)
 	}
-	at, err := p.mapProgram(prog, le.Uint64(random[16:]), le.Uint64(random[24:]))
+	at, err := p.mapProgram(s, prog, le.Uint64(random[16:]), le.Uint64(random[24:]))
 	if err != nil {
 		return nil, err
 	}
-	sp, errno := p.fillStack(prog, at, random[:16])
-	if errno != 0 {
+	if errno := p.fillStack(prog, at, random[:16]); errno != 0 {
 		return nil, fmt.Errorf("arguments and environment: %w", errno)
 	}
-	c := k.m.NewContext()
-	if c == nil {
-		return nil, abi.ENOMEM
-	}
-	c.RIP, c.RSP, c.RFLAGS, c.Full = at.entry, uint64(sp), flagsFixed, 1
+	return at, nil
+}
+
+// setRegisters makes c that of a thread which begins the program.
+func (at *loaded) setRegisters(c *guest.Context) {
+	c.RIP, c.RSP, c.RFLAGS, c.Full = at.entry, uint64(at.sp), flagsFixed, 1
+}
+
+// becomes makes p, whose only thread is t, a process that executes the program.
+func (p *Process) becomes(prog *program, at *loaded, t *Task) {
+	prog.dentry.Ref()
+	p.kernel.running.add(prog.dentry.Node())
+	p.shown.Store(at.shown)
+	p.mu.Lock()
+	old := p.exe
 	p.name, p.exe, p.bias = prog.path, prog.dentry, at.bias
-	p.exe.Ref()
-	t := &Task{ctx: c, kernel: k, proc: p, tid: p.pid}
-	t.nameLen = copy(t.name[:len(t.name)-1], path.Base(prog.path))
-	p.tasks[t.tid] = t
-	p.live.Store(1)
-	k.taskN.Add(1)
-	k.mu.Lock()
-	k.tasks[t.tid] = t
-	k.mu.Unlock()
-	return t, nil
+	clear(t.name[:])
+	t.nameLen = copy(t.name[:len(t.name)-1], prog.comm)
+	p.mu.Unlock()
+	if old != nil {
+		p.kernel.running.remove(old.Node())
+		old.Unref()
+	}
 }
 
 // mapProgram maps stack, program and dynamic linker.
-func (p *Process) mapProgram(prog *program, random1, random2 uint64) (*loaded, error) {
-	s := p.mem
+func (p *Process) mapProgram(s *space, prog *program, random1, random2 uint64) (*loaded, error) {
+	if prog.image.fixed && !s.k.areas.giveLow(s) {
+		return nil, fmt.Errorf("%w: it must lie at address %#x, where another program is; "+
+			"build it position-independent (\"pinhole cc\" does)", ErrNotExecutable, prog.image.lo)
+	}
 	if err := prog.look(s); err != nil {
 		return nil, err
 	}
@@ -93,6 +99,8 @@ type loaded struct {
 	bias  uint64   // of the program: from its addresses to those in memory
 	base  uint64   // of its dynamic linker
 	entry uint64   // where the first thread begins
+	sp    abi.Addr // its stack pointer
+	shown *shownProgram
 }
 
 // stackGap is kept free below the stack, so that one that is too deep meets a fault and nothing else.
@@ -107,6 +115,10 @@ func (s *space) mapStack(exec bool, random uint64, p *Process) (top abi.Addr, er
 		prot |= abi.PROT_EXEC
 	}
 	n := uint64(stackSize)
+	if cur := p.limit(abi.RLIMIT_STACK); cur != abi.RLIM_INFINITY {
+		n = min(max(pageDown(cur), stackLeast), stackMost)
+	}
+	want := n
 	for ; n >= 64<<10; n /= 2 {
 		if errno = s.mapAnon(top-abi.Addr(n), n, prot, vmaStack, false); errno != abi.ENOMEM {
 			break
@@ -115,7 +127,9 @@ func (s *space) mapStack(exec bool, random uint64, p *Process) (top abi.Addr, er
 	if errno != 0 {
 		return 0, errno
 	}
-	p.limits[abi.RLIMIT_STACK].cur.Store(n)
+	if n < want {
+		p.limits[abi.RLIMIT_STACK].cur.Store(n)
+	}
 	s.top = top - abi.Addr(n) - stackGap - abi.Addr(random>>32%4096)*pageSize
 	return top, 0
 }

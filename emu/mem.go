@@ -62,7 +62,7 @@ func (t *Task) memMap(addr abi.Addr, n uint64, prot, flags uint32, fd int32, off
 		}
 	}
 	if f == nil {
-		s := t.proc.mem
+		s := t.proc.mem()
 		s.lock()
 		defer s.unlock()
 		a, errno := s.place(t, addr, len, flags)
@@ -75,12 +75,15 @@ func (t *Task) memMap(addr abi.Addr, n uint64, prot, flags uint32, fd int32, off
 		}
 		return uint64(a), errno
 	}
-	a, errno := t.proc.mem.mmapFile(t, addr, len, p, flags, f, off)
+	a, errno := t.proc.mem().mmapFile(t, addr, len, p, flags, f, off)
 	return uint64(a), errno
 }
 
 // place finds where n bytes are to be mapped. Locked.
 func (s *space) place(t *Task, addr abi.Addr, n uint64, flags uint32) (abi.Addr, abi.Errno) {
+	if flags&(abi.MAP_FIXED|abi.MAP_FIXED_NOREPLACE) != 0 && s.k.areas.isLow(addr, n) {
+		s.k.areas.giveLow(s)
+	}
 	switch {
 	case flags&abi.MAP_FIXED_NOREPLACE != 0:
 		if !s.inside(addr, n) {
@@ -142,7 +145,7 @@ func (s *space) letGo(f *mappedFile) {
 // memUnmap answers mem_unmap (munmap(2)).
 func (t *Task) memUnmap(addr abi.Addr, n uint64) (uint64, abi.Errno) {
 	hi, errno := pageRange(addr, n)
-	s := t.proc.mem
+	s := t.proc.mem()
 	if errno != 0 || n == 0 || !s.inside(addr, uint64(hi-addr)) {
 		return 0, abi.EINVAL
 	}
@@ -160,9 +163,9 @@ func (t *Task) memProtect(addr abi.Addr, n uint64, prot uint32) (uint64, abi.Err
 		}
 		return 0, errno
 	}
-	s, p := t.proc.mem, uint8(prot&protBits)
+	s, p := t.proc.mem(), uint8(prot&protBits)
 	s.lock()
-	if s.moves(addr, hi, p) && t.proc.live.Load() > 1 {
+	if s.moves(addr, hi, p) && s.shared(t.proc) {
 		// Threads that run on could write to a page after it was copied.
 		s.unlock()
 		if errno := t.quiet(); errno != 0 {
@@ -183,7 +186,7 @@ func (t *Task) memRemap(addr abi.Addr, old, new uint64, flags uint32, to abi.Add
 		return 0, abi.EINVAL
 	}
 	fixed := flags&abi.MREMAP_FIXED != 0
-	s := t.proc.mem
+	s := t.proc.mem()
 	if fixed && (flags&abi.MREMAP_MAYMOVE == 0 || to%pageSize != 0 || !s.inside(to, new)) {
 		return 0, abi.EINVAL
 	}
@@ -207,7 +210,7 @@ func (t *Task) memRemap(addr abi.Addr, old, new uint64, flags uint32, to abi.Add
 			return uint64(a), errno
 		}
 	}
-	if t.proc.live.Load() > 1 {
+	if s.shared(t.proc) {
 		s.unlock()
 		if errno := t.quiet(); errno != 0 {
 			return 0, errno
@@ -286,7 +289,7 @@ func (t *Task) memAdvise(addr abi.Addr, n uint64, advice int32) (uint64, abi.Err
 	if errno != 0 {
 		return 0, abi.EINVAL
 	}
-	s := t.proc.mem
+	s := t.proc.mem()
 	switch advice {
 	case abi.MADV_DONTNEED, abi.MADV_FREE, abi.MADV_DONTNEED_LOCKED:
 		s.lock()
@@ -331,7 +334,7 @@ func (s *space) touch(lo, hi abi.Addr, write bool) abi.Errno {
 
 // memBreak answers mem_break (brk(2), as the kernel has it: the result is the break in any case).
 func (t *Task) memBreak(addr abi.Addr) (uint64, abi.Errno) {
-	s := t.proc.mem
+	s := t.proc.mem()
 	s.lock()
 	defer s.unlock()
 	if addr < s.heap || s.heap == 0 {
@@ -367,7 +370,7 @@ func (t *Task) memSync(addr abi.Addr, n uint64, flags uint32) (uint64, abi.Errno
 	if errno != 0 {
 		return 0, errno
 	}
-	return 0, t.proc.mem.sync(addr, hi, flags&abi.MS_SYNC != 0)
+	return 0, t.proc.mem().sync(addr, hi, flags&abi.MS_SYNC != 0)
 }
 
 // memLock answers mem_lock (mlock(2)): the pages are made present; whether the host keeps them
@@ -381,7 +384,7 @@ func (t *Task) memLock(addr abi.Addr, n uint64) (uint64, abi.Errno) {
 	if uint64(hi-lo) > t.proc.limit(abi.RLIMIT_MEMLOCK) {
 		return 0, abi.ENOMEM
 	}
-	if errno := t.proc.mem.touch(lo, hi, false); errno != 0 {
+	if errno := t.proc.mem().touch(lo, hi, false); errno != 0 {
 		return 0, abi.ENOMEM
 	}
 	return 0, 0
@@ -394,7 +397,7 @@ func (t *Task) memUnlock(addr abi.Addr, n uint64) (uint64, abi.Errno) {
 	if errno != 0 {
 		return 0, abi.EINVAL
 	}
-	s := t.proc.mem
+	s := t.proc.mem()
 	s.lock()
 	defer s.unlock()
 	if !s.whole(lo, hi) {
@@ -409,7 +412,7 @@ func (t *Task) memIncore(addr abi.Addr, n uint64, vec abi.Addr) (uint64, abi.Err
 	if errno != 0 {
 		return 0, errno
 	}
-	s := t.proc.mem
+	s := t.proc.mem()
 	s.lock()
 	whole := s.whole(addr, hi)
 	s.unlock()

@@ -30,7 +30,7 @@ type memMachine struct {
 }
 
 const (
-	memArea = 1 << 30
+	memArea = 4 << 30
 	memRAM  = 64 << 20
 )
 

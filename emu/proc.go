@@ -16,14 +16,10 @@ const firstPID = 2
 // Process is what threads share: memory, descriptors, directories, signal handlers, identity.
 //
 // Lock order: fsmu, Kernel.mu, Process.mu, signals.mu. space.mu and the locks of futexes are
-// innermost, each held with none of the others.
+// innermost, each held with none of the others. For spaceUsers.mu see there.
 type Process struct {
 	kernel *Kernel
 	pid    int32
-	parent *Process    // nil: none that the sandbox knows
-	name   string      // path of the program, as it was started
-	exe    *vfs.Dentry // the program; held
-	bias   uint64      // from the program's own addresses to where it lies
 
 	files  *fdTable // has its own lock
 	procIO          // what file calls keep per process
@@ -33,22 +29,37 @@ type Process struct {
 	fsctx atomic.Pointer[vfs.Context]
 	fsmu  sync.Mutex // held while fsctx is replaced
 
-	mem *space
-	sig signals
+	// memory is the space that the process is in; nil once it has ended.
+	memory atomic.Pointer[space]
+	sig    signals
 
 	limits [abi.RLIM_NLIMITS]limit
 
-	live    atomic.Int32         // threads, those that are about to end included
-	quieter atomic.Pointer[Task] // the thread for which all others keep off (see quiet); changed with mu held
-
+	live     atomic.Int32 // threads, those that are about to end included
 	handOver atomic.Int32 // handOver.soon of the thread that ended last: the next may be like it
+	ticks    atomic.Int64 // of the threads that have ended
 
-	mu      sync.Mutex
-	ids     identity
-	tasks   map[int32]*Task // by thread number
-	exiting bool
-	status  int // as Wait returns it, once exiting
+	// vfork is the thread that waits until the process executes a program or ends; nil: none (any more).
+	vfork atomic.Pointer[vforkWait]
+
+	kin
+	job
+
+	mu       sync.Mutex
+	name     string      // path of the program, as it was started
+	exe      *vfs.Dentry // the program; held; nil once the process has ended
+	bias     uint64      // from the program's own addresses to where it lies
+	ids      identity
+	tasks    map[int32]*Task // by thread number
+	leader   *Task           // whose name and state the process has, once it has no threads any more
+	exiting  bool
+	status   waitStatus // once exiting
+	execer   *Task      // the thread that is about to execute a program, for which all others end
+	executed bool       // has executed a program since it was made
 }
+
+// mem returns the space that the process is in.
+func (p *Process) mem() *space { return p.memory.Load() }
 
 // fs returns who and where the process is towards file systems, to be passed to one call of
 // the namespace.
@@ -73,9 +84,9 @@ func (k *Kernel) newID() int32 {
 	for {
 		id := k.nextID
 		if k.nextID++; k.nextID > last {
-			k.nextID = firstPID
+			k.nextID, k.wrapped = firstPID, true
 		}
-		if k.tasks[id] == nil && k.procs[id] == nil {
+		if k.tasks[id] == nil && k.procs[id] == nil && (!k.wrapped || !k.inUse(id)) {
 			return id
 		}
 	}
@@ -116,6 +127,19 @@ func (k *Kernel) hasGroup(id int32) bool {
 	return false
 }
 
+// inUse tells whether id is the number of a process group or session. k.mu is held.
+func (k *Kernel) inUse(id int32) bool {
+	for _, p := range k.procs {
+		p.mu.Lock()
+		found := p.ids.pgid == id || p.ids.sid == id
+		p.mu.Unlock()
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
 // threads returns the threads of the process in order of their numbers.
 func (p *Process) threads() []*Task {
 	p.mu.Lock()
@@ -123,8 +147,8 @@ func (p *Process) threads() []*Task {
 	for _, t := range p.tasks {
 		list = append(list, t)
 	}
-	p.mu.Unlock()
 	slices.SortFunc(list, func(a, b *Task) int { return int(a.tid - b.tid) })
+	p.mu.Unlock()
 	return list
 }
 
@@ -137,13 +161,13 @@ func (p *Process) task(tid int32) *Task {
 
 // procExit answers proc_exit (exit_group(2)).
 func (t *Task) procExit(status int32) (uint64, abi.Errno) {
-	t.proc.exit(int(status & 0xff))
+	t.proc.exit(exited(status))
 	return 0, 0
 }
 
-// exit makes all threads of the process end; status is what Wait will say unless it is
+// exit makes all threads of the process end; status is how it will have ended unless it is
 // ending already. It tells whether it was not.
-func (p *Process) exit(status int) bool {
+func (p *Process) exit(status waitStatus) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.exiting {
@@ -158,21 +182,39 @@ func (p *Process) exit(status int) bool {
 }
 
 // kill ends the process by a signal that nobody can do anything about.
-func (p *Process) kill(info *abi.Siginfo) { p.exit(128 + int(info.Signo)) }
+func (p *Process) kill(info *abi.Siginfo) { p.exit(killed(info.Signo)) }
 
 // end does what is left when the last thread of a process has ended.
 func (p *Process) end() {
-	k := p.kernel
+	p.shown.Store(nil)
+	size, _, _ := p.extent()
+	p.peak = int64(size >> 10) // as far as anybody counts; nobody looks before it has ended
+	s := p.memory.Swap(nil)
+	s.leave(p)
+	p.vforkDone()
 	p.files.closeAll()
-	p.mem.release()
 	p.setCwd(nil)
 	p.setRoot(nil)
-	p.exe.Unref()
+	p.mu.Lock()
+	exe := p.exe
+	p.exe = nil
+	p.mu.Unlock()
+	if exe != nil {
+		p.kernel.running.remove(exe.Node())
+		exe.Unref()
+	}
+	p.kernel.bury(p)
+}
+
+// discard takes back a process that never ran.
+func (p *Process) discard() {
+	k := p.kernel
 	k.mu.Lock()
 	delete(k.procs, p.pid)
+	k.alive--
 	k.mu.Unlock()
-	if p.parent == nil {
-		k.initExit = p.status
-		close(k.initDone)
-	}
+	p.files.closeAll()
+	p.memory.Swap(nil).leave(p)
+	p.setCwd(nil)
+	p.setRoot(nil)
 }

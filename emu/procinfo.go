@@ -29,9 +29,7 @@ type shownProgram struct {
 func (i ProcInfo) Processes() []int32 {
 	var ids []int32
 	for _, p := range i.k.processes() {
-		if p.live.Load() > 0 {
-			ids = append(ids, p.pid)
-		}
+		ids = append(ids, p.pid)
 	}
 	slices.Sort(ids)
 	return ids
@@ -46,6 +44,9 @@ func (i ProcInfo) Threads(pid int32) []int32 {
 	var ids []int32
 	for _, t := range p.threads() {
 		ids = append(ids, t.tid)
+	}
+	if len(ids) == 0 { // it has ended, and was not waited for
+		ids = append(ids, pid)
 	}
 	return ids
 }
@@ -122,10 +123,14 @@ func (i ProcInfo) Link(c *vfs.Context, pid int32, name string) (*vfs.Dentry, str
 			d = i.k.ns.Root()
 		}
 	case "exe":
-		if d = p.exe; d == nil {
+		p.mu.Lock()
+		if d = p.exe; d != nil {
+			d.Ref()
+		}
+		p.mu.Unlock()
+		if d == nil {
 			return nil, "", abi.ENOENT
 		}
-		d.Ref()
 	default:
 		fd, err := strconv.Atoi(strings.TrimPrefix(name, "fd/"))
 		if err != nil {
@@ -170,16 +175,15 @@ func (i ProcInfo) thread(pid, tid int32) *Task {
 	if p == nil {
 		return nil
 	}
-	if tid != 0 {
+	if tid != 0 && tid != pid {
 		return p.task(tid)
 	}
-	if t := p.task(pid); t != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.tasks[pid]; t != nil {
 		return t
 	}
-	for _, t := range p.threads() { // the first has ended, and others have not
-		return t
-	}
-	return nil
+	return p.leader // the first has ended
 }
 
 // File returns the content of a file of a process, or with pid 0 of the system.
@@ -208,9 +212,9 @@ func (i ProcInfo) File(pid, tid int32, name string) ([]byte, abi.Errno) {
 	case "auxv":
 		return shown.auxv, 0
 	case "cmdline":
-		return guestBytes(shown.args, shown.argsEnd), 0
+		return p.ownBytes(shown, shown.args, shown.argsEnd), 0
 	case "environ":
-		return guestBytes(shown.env, shown.envEnd), 0
+		return p.ownBytes(shown, shown.env, shown.envEnd), 0
 	case "comm":
 		return []byte(t.threadName() + "\n"), 0
 	case "cgroup":
@@ -231,6 +235,17 @@ func (i ProcInfo) File(pid, tid int32, name string) ([]byte, abi.Errno) {
 		return []byte(t.showStatus()), 0
 	}
 	return nil, abi.ENOENT
+}
+
+// ownBytes is guestBytes of what belongs to the program that p executes: nothing if that has changed, since
+// another process may be there now.
+func (p *Process) ownBytes(shown *shownProgram, from, to abi.Addr) []byte {
+	s := p.mem()
+	b := guestBytes(from, to)
+	if s == nil || p.shown.Load() != shown || p.mem() != s {
+		return nil
+	}
+	return b
 }
 
 // guestBytes reads memory of a guest, at most 128 KiB of it, as far as it can be read.

@@ -20,7 +20,10 @@ type mapping struct {
 
 // mappings returns the process's mappings; the caller gives the dentries back.
 func (p *Process) mappings() []mapping {
-	s := p.mem
+	s := p.mem()
+	if s == nil {
+		return nil
+	}
 	s.lock()
 	defer s.unlock()
 	list := make([]mapping, 0, s.set.n)
@@ -117,6 +120,8 @@ func (p *Process) showLimits() string {
 // stateLetter is a thread's state as /proc/PID/stat has it.
 func (t *Task) stateLetter() (letter byte, text string) {
 	switch {
+	case t.proc.ended.Load() || t.state.Load() == taskGone:
+		return 'Z', "zombie"
 	case t.attention.Load()&attStop != 0:
 		return 'T', "stopped"
 	case t.state.Load() == taskRunning:
@@ -131,32 +136,45 @@ func (t *Task) showStat(shown *shownProgram) string {
 	p, k := t.proc, t.kernel
 	letter, _ := t.stateLetter()
 	p.mu.Lock()
-	ids, threads := p.ids, len(p.tasks)
+	ids, threads, bias := p.ids, len(p.tasks), p.bias
 	p.mu.Unlock()
-	used, _ := k.m.Clock(abi.CLOCK_PROCESS_CPUTIME_ID)
-	size := p.mem.size()
-	p.mem.lock()
-	heap, brk := p.mem.heap, p.mem.brk
-	p.mem.unlock()
+	used := k.processTime(p)
+	k.mu.Lock()
+	childUsed := p.childUsed
+	k.mu.Unlock()
+	size, heap, brk := p.extent()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d (%s) %c %d %d %d 0 -1 0", t.tid, t.threadName(), letter, p.parentPID(), ids.pgid, ids.sid)
-	fmt.Fprintf(&b, " 0 0 0 0 %d 0 0 0 20 %d %d 0 0", used/tick, ids.nice, threads)
+	fmt.Fprintf(&b, " 0 0 0 0 %d 0 %d 0 20 %d %d 0 0", used/tick, childUsed/tick, ids.nice, threads)
 	fmt.Fprintf(&b, " %d %d %d", size, size/pageSize, p.limit(abi.RLIMIT_RSS))
-	fmt.Fprintf(&b, " %d %d %d 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0", p.bias, heap, shown.stack)
+	fmt.Fprintf(&b, " %d %d %d 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0", bias, heap, shown.stack)
 	fmt.Fprintf(&b, " %d %d %d %d %d %d %d 0\n", heap, brk, heap, shown.args, shown.argsEnd, shown.env, shown.envEnd)
 	return b.String()
 }
 
-func (p *Process) parentPID() int32 {
-	if p.parent == nil {
-		return 0
+// extent returns how much the process has mapped, in bytes, and where its heap begins and ends: nothing
+// if it has ended.
+func (p *Process) extent() (size uint64, heap, brk abi.Addr) {
+	s := p.mem()
+	if s == nil {
+		return 0, 0, 0
 	}
-	return p.parent.pid
+	s.lock()
+	defer s.unlock()
+	return s.mapped, s.heap, s.brk
+}
+
+func (p *Process) parentPID() int32 {
+	if o := p.parent.Load(); o != nil {
+		return o.pid
+	}
+	return 0
 }
 
 // showStatm is /proc/PID/statm. What is mapped is taken to be resident.
 func (p *Process) showStatm() string {
-	pages := p.mem.size() / pageSize
+	size, _, _ := p.extent()
+	pages := size / pageSize
 	return fmt.Sprintf("%d %d 0 0 0 %d 0\n", pages, pages, pages)
 }
 
@@ -183,7 +201,8 @@ func (t *Task) showStatus() string {
 	queued := len(s.pending.list) + len(t.sigpend.list)
 	shared, own, blocked := s.pending.set, t.sigpend.set, t.sigmask
 	s.mu.Unlock()
-	size := p.mem.size() >> 10
+	size, _, _ := p.extent()
+	size >>= 10
 	open := len(*p.files.slots.Load())
 
 	var b strings.Builder

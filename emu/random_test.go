@@ -22,7 +22,7 @@ func randomCalls(t *testing.T, r *rand.Rand, n int) {
 	// Addresses outside of the area would be the test's own memory.
 	guest.SetArea(w.machine.lo, w.machine.hi, 0, 0)
 	defer guest.TestMode()
-	s := w.proc.mem
+	s := w.proc.mem()
 	s.heap = s.lo + 64<<20
 	s.brk = s.heap
 	s.top = s.hi - 1<<20

@@ -17,7 +17,7 @@ func (t *Task) deathReport(info *abi.Siginfo) string {
 	fmt.Fprintf(&b, "%s: ended by %s", t.proc.name, signalName(sig))
 	fault := c.Why == guest.Fault && faultSignals.Has(sig)
 	switch {
-	case fault && t.proc.mem.overflowed(info.Addr):
+	case fault && t.proc.mem().overflowed(info.Addr):
 		b.WriteString(" (the stack is used up)")
 	case fault:
 		fmt.Fprintf(&b, " (%s)", faultText(info, c))
@@ -78,7 +78,7 @@ func faultText(info *abi.Siginfo, c *guest.Context) string {
 
 // place describes a code address: the function it is in, if the program has a symbol table.
 func (p *Process) place(rip uint64) string {
-	s := p.mem
+	s := p.mem()
 	s.lock()
 	v := s.set.find(abi.Addr(rip))
 	var d *vfs.Dentry

@@ -392,8 +392,8 @@ func (k *Kernel) truncated() {
 		var a vfs.Attr
 		if f.node.Attr(&a) == 0 {
 			f.refresh(a.Size, 1<<62)
-			for _, p := range k.processes() {
-				p.mem.hideShared(f, pageUp(a.Size))
+			for _, m := range k.areas.all() {
+				m.hideShared(f, pageUp(a.Size))
 			}
 		}
 		s.put(f)
@@ -403,8 +403,8 @@ func (k *Kernel) truncated() {
 // reshow maps the pages of the file's bytes [lo, hi) anew, wherever they are mapped from the image.
 func (k *Kernel) reshow(f *sharedFile, lo, hi int64) {
 	lo, hi = pageDown(lo), pageUp(hi)
-	for _, p := range k.processes() {
-		p.mem.reshow(f, lo, hi)
+	for _, m := range k.areas.all() {
+		m.reshow(f, lo, hi)
 	}
 }
 

@@ -29,10 +29,10 @@ func (t *Task) deliver(restart uint64) bool {
 	sig := int(info.Signo)
 	act := s.act[sig]
 	if act.Handler == abi.SIG_IGN || act.Handler == abi.SIG_DFL {
-		ignored := s.ignored(sig)
+		ignored, since := s.ignored(sig), s.continued
 		s.mu.Unlock()
 		if !ignored {
-			t.defaultAction(&info)
+			t.defaultAction(&info, since)
 		}
 		return false
 	}
@@ -67,10 +67,12 @@ func (t *Task) handle(info *abi.Siginfo, act *abi.Sigaction) bool {
 	return true
 }
 
-// defaultAction does what a signal does to a process that has no handler for it.
-func (t *Task) defaultAction(info *abi.Siginfo) {
+// defaultAction does what a signal does to a process that has no handler for it. since is as for stop.
+func (t *Task) defaultAction(info *abi.Siginfo, since uint64) {
 	if stopSignals.Has(int(info.Signo)) {
-		t.proc.stop()
+		if t.proc.mayStop(info.Signo) {
+			t.proc.stop(info.Signo, since)
+		}
 		return
 	}
 	t.die(info)
@@ -78,8 +80,9 @@ func (t *Task) defaultAction(info *abi.Siginfo) {
 
 // die ends the process by a signal of this thread.
 func (t *Task) die(info *abi.Siginfo) {
-	if t.proc.exit(128 + int(info.Signo)) {
-		if coreSignals.Has(int(info.Signo)) && t.kernel.conf.Report != nil {
+	if t.proc.exit(killed(info.Signo)) {
+		// What becomes of the others is their parents' affair.
+		if t.proc.parent.Load() == nil && coreSignals.Has(int(info.Signo)) && t.kernel.conf.Report != nil {
 			t.kernel.conf.Report(t.deathReport(info))
 		}
 	}
@@ -142,7 +145,7 @@ const (
 // everything: nothing mapped, not allowed, or a file that ends before. False: nothing any more.
 func (t *Task) segv(info *abi.Siginfo) bool {
 	c := t.ctx
-	s := t.proc.mem
+	s := t.proc.mem()
 	s.lock()
 	v := s.set.find(info.Addr)
 	var prot uint8

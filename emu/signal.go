@@ -12,6 +12,8 @@ type signals struct {
 	act     [abi.SIGRTMAX + 1]abi.Sigaction // by number; 0 is unused
 	pending sigQueue                        // for whichever thread takes them
 	queued  int                             // real-time signals in all queues of the process
+
+	continued uint64 // how often SIGCONT was sent
 }
 
 // sigQueue is a list of pending signals. Of the first 31 only one of each is kept, of the
@@ -145,18 +147,37 @@ func (t *Task) signal(sig int) {
 // send makes a signal pending for the thread to, or for the process if to is nil, and wakes a
 // thread that takes it.
 func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
+	continued, errno := p.put(info, to)
+	if continued {
+		p.tellParent(abi.CLD_CONTINUED, abi.SIGCONT)
+	}
+	return errno
+}
+
+// post is send for callers that hold Kernel.mu. A parent is only woken by the news that its child goes
+// on, not sent a signal.
+func (p *Process) post(info *abi.Siginfo, to *Task) {
+	if continued, _ := p.put(info, to); continued {
+		if o := p.parent.Load(); o != nil {
+			o.waits.wakeAll()
+		}
+	}
+}
+
+// put is what send and post have in common. continued: the process was stopped, and goes on.
+func (p *Process) put(info *abi.Siginfo, to *Task) (continued bool, _ abi.Errno) {
 	sig := int(info.Signo)
 	if sig == abi.SIGKILL {
 		p.kill(info)
-		return 0
+		return false, 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.exiting {
-		return 0
+		return false, 0
 	}
 	if to != nil && p.tasks[to.tid] != to {
-		return abi.ESRCH // it has ended since it was found
+		return false, abi.ESRCH // it has ended since it was found
 	}
 	s := &p.sig
 	s.mu.Lock()
@@ -164,25 +185,25 @@ func (p *Process) send(info *abi.Siginfo, to *Task) abi.Errno {
 	switch {
 	case sig == abi.SIGCONT:
 		p.flush(stopSignals)
-		p.proceed()
+		continued = p.proceed()
 	case stopSignals.Has(sig):
 		p.flush(sigset(abi.SIGCONT))
 	}
 	taker := p.taker(sig, to)
 	if taker != nil && s.ignored(sig) && !taker.sigwait.Has(sig) {
-		return 0
+		return continued, 0
 	}
 	q := &s.pending
 	if to != nil {
 		q = &to.sigpend
 	}
 	if errno := q.add(info, s, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
-		return errno
+		return continued, errno
 	}
 	if taker != nil {
 		taker.alert(attSignal)
 	}
-	return 0
+	return continued, 0
 }
 
 // flush removes pending signals of all threads. Both locks are held.
@@ -283,11 +304,15 @@ func (t *Task) interrupted() abi.Errno {
 			waited := (t.sigpend.set | s.pending.set) & t.sigwait
 			if due != 0 && due == s.stopping(due) && waited == 0 {
 				// Being stopped and continued is no interruption.
-				if _, ok := t.sigpend.take(due, s); !ok {
-					s.pending.take(due, s)
+				info, ok := t.sigpend.take(due, s)
+				if !ok {
+					info, _ = s.pending.take(due, s)
 				}
+				since := s.continued
 				s.mu.Unlock()
-				t.proc.stop()
+				if t.proc.mayStop(info.Signo) {
+					t.proc.stop(info.Signo, since)
+				}
 				continue
 			}
 			if due|waited == 0 && !t.useOld {
@@ -304,21 +329,4 @@ func (t *Task) interrupted() abi.Errno {
 			return 0
 		}
 	}
-}
-
-// proceed lets a stopped process go on. Both locks are held.
-func (p *Process) proceed() {
-	for _, t := range p.tasks {
-		t.calm(attStop)
-		t.wake()
-	}
-}
-
-// stop makes all threads of the process wait until it is continued.
-func (p *Process) stop() {
-	p.mu.Lock()
-	for _, t := range p.tasks {
-		t.alert(attStop)
-	}
-	p.mu.Unlock()
 }

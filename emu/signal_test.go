@@ -266,7 +266,7 @@ func TestSignalNoStack(t *testing.T) {
 	w.proc.sig.act[abi.SIGUSR1] = abi.Sigaction{Handler: 0x402000}
 	w.proc.sig.act[abi.SIGSEGV] = abi.Sigaction{Handler: 0x402000}
 	w.proc.signal(abi.SIGUSR1)
-	if w.attend(0) || w.proc.status != 128+abi.SIGSEGV {
+	if w.attend(0) || w.proc.status != killed(abi.SIGSEGV) {
 		t.Errorf("status %d", w.proc.status)
 	}
 }

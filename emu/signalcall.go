@@ -262,7 +262,7 @@ func (t *Task) signalKill(pid, sig int32) (uint64, abi.Errno) {
 			continue
 		}
 		found = true
-		if !t.proc.maySignal(p) {
+		if !t.proc.maySignal(p, sig) {
 			errno = abi.EPERM
 			continue
 		}
@@ -294,7 +294,7 @@ func (t *Task) signalThread(pid, tid, sig int32) (uint64, abi.Errno) {
 	if pid != -1 && o.proc.pid != pid {
 		return 0, abi.ESRCH
 	}
-	if !t.proc.maySignal(o.proc) {
+	if !t.proc.maySignal(o.proc, sig) {
 		return 0, abi.EPERM
 	}
 	if sig == 0 {

@@ -15,14 +15,16 @@ const (
 	maxHosted   = 30000
 )
 
-// space is the address space of a process: what is mapped where. Everything in it that is not
+// space is the address space of a process: what is mapped where. A process that was made by another
+// is in the other's until it executes a program. Everything in it that is not
 // mapped is BackNone at the host. Methods whose comment ends in "Locked" want mu held.
 type space struct {
 	k      *Kernel
+	users  spaceUsers
 	lo, hi abi.Addr // where mappings go
 	top    abi.Addr // mappings without a place of their own are put below, as high as they fit
 
-	lowLo, lowHi abi.Addr // low addresses, for programs and mappings that need them; may be empty
+	hasLow atomic.Bool // has the low area as well: see areas
 
 	mu     sync.Mutex
 	set    vmaSet
@@ -36,11 +38,13 @@ type space struct {
 	dead      []*mappedFile // without mappings, to be let go of once mu is free
 }
 
-func newSpace(k *Kernel) *space {
+// newSpace returns an empty space with a part of the address space that nobody else has, or nil: all
+// of it is in use. The process that it is for enters it.
+func (k *Kernel) newSpace() *space {
 	s := &space{k: k}
-	s.lo, s.hi = k.m.Area()
-	s.lowLo, s.lowHi = k.m.LowArea()
-	s.top = s.hi
+	if !k.areas.give(s) {
+		return nil
+	}
 	return s
 }
 
@@ -88,8 +92,7 @@ func (v *vma) charge() uint64 {
 
 // inside tells whether [a, a+n) is guest address space, all in one area.
 func (s *space) inside(a abi.Addr, n uint64) bool {
-	in := func(lo, hi abi.Addr) bool { return a >= lo && a <= hi && n <= uint64(hi-a) }
-	return in(s.lo, s.hi) || in(s.lowLo, s.lowHi)
+	return a >= s.lo && a <= s.hi && n <= uint64(s.hi-a) || s.hasLow.Load() && s.k.areas.isLow(a, n)
 }
 
 // find returns a place for n bytes: the hint if it is free, else the highest place below top.
@@ -99,7 +102,10 @@ func (s *space) find(hint abi.Addr, n uint64, low bool) (abi.Addr, bool) {
 		return hint, true
 	}
 	if low {
-		return s.set.gap(s.lowLo, s.lowHi, n)
+		if !s.k.areas.giveLow(s) {
+			return 0, false
+		}
+		return s.set.gap(s.k.areas.lowLo, s.k.areas.lowHi, n)
 	}
 	if a, ok := s.set.gap(s.lo, s.top, n); ok {
 		return a, true
@@ -313,19 +319,29 @@ func (s *space) size() uint64 {
 	return s.mapped
 }
 
-// release empties the space.
+// release empties the space and, if nobody is to use it any more, gives its addresses back.
 func (s *space) release() {
+	if s.clear() {
+		s.k.areas.takeBack(s)
+	}
+}
+
+// clear empties the space. False: the host has not taken everything away, so that the addresses can
+// never be used for anything else.
+func (s *space) clear() (all bool) {
 	s.lock()
 	defer s.unlock()
+	all = true
 	for s.set.n > 0 {
 		lo := s.set.runs[0].v[0].start
 		last := s.set.runs[len(s.set.runs)-1].v
 		hi := last[len(last)-1].end
-		if s.lowHi > lo && s.lowLo <= lo {
-			hi = min(hi, s.lowHi) // the kernel lies between the areas
+		if low := s.k.areas.lowHi; lo < low {
+			hi = min(hi, low) // the kernel lies between the areas
 		}
 		if s.unmap(lo, hi) != 0 {
 			s.forget(lo, hi) // the host has none to give: what is left there is nobody's
+			all = false
 		}
 	}
 	s.dropWindows(s.lo, s.hi)
@@ -333,5 +349,9 @@ func (s *space) release() {
 		s.join(k)
 	}
 	s.kept = nil
-	s.heap, s.brk = 0, 0
+	s.heap, s.brk, s.top = 0, 0, s.hi
+	if all {
+		s.k.areas.dropLow(s)
+	}
+	return all
 }

@@ -131,18 +131,18 @@ func runSpaceModel(t *testing.T, w *memWorld, r *rand.Rand, steps int) {
 				t.Fatalf("step %d: after %s: page %d reads %d, %v; want %+v", step, what, i, v, ok, p)
 			}
 		}
-		checkSet(t, &w.proc.mem.set)
-		s := w.proc.mem
+		checkSet(t, &w.proc.mem().set)
+		s := w.proc.mem()
 		host, all := w.machine.hostMappings(t)
 		if bound := 2*s.set.hosted + 1 + 2*len(s.kept); host > s.set.hosted || all > bound {
 			t.Fatalf("step %d: after %s: the host has %d mappings and %d in all, %d were counted, %d kept", step, what, host, all, s.set.hosted, len(s.kept))
 		}
-		if got, want := w.proc.mem.mapped, uint64(m.count())*pageSize; got != want {
+		if got, want := w.proc.mem().mapped, uint64(m.count())*pageSize; got != want {
 			t.Fatalf("step %d: after %s: %d bytes mapped, want %d", step, what, got, want)
 		}
 	}
 	free := w.kernel.ram.left
-	w.proc.mem.release()
+	w.proc.mem().release()
 	if used := w.kernel.commit.used.Load(); used != 0 {
 		t.Errorf("%d bytes of memory are still charged for an empty space", used)
 	}
@@ -266,7 +266,7 @@ func TestMemMapErrors(t *testing.T) {
 		{"no length", 0, 0, anon, -1, 0, abi.EINVAL},
 		{"length overflows", 0, ^uint64(0), anon, -1, 0, abi.ENOMEM},
 		{"more than there is", 0, 1 << 46, anon, -1, 0, abi.ENOMEM},
-		{"more than the limit", 0, memArea - 64<<20, anon, -1, 0, 0},
+		{"nearly as much as there is", 0, 1<<30 - 64<<20, anon, -1, 0, 0},
 		{"neither shared nor private", 0, pageSize, abi.MAP_ANONYMOUS, -1, 0, abi.EINVAL},
 		{"misaligned place", at + 1, pageSize, anon | abi.MAP_FIXED, -1, 0, abi.EINVAL},
 		{"outside", 0x1000, pageSize, anon | abi.MAP_FIXED, -1, 0, abi.ENOMEM},
@@ -302,7 +302,7 @@ func TestMemoryLimit(t *testing.T) {
 // TestMappingLimit makes as many mappings as there may be, and goes on from there.
 func TestMappingLimit(t *testing.T) {
 	w := newMemWorld(t)
-	s := w.proc.mem
+	s := w.proc.mem()
 	// Without host calls: empty space that is mapped differently counts as well.
 	n := 0
 	for ; ; n++ {
@@ -350,8 +350,8 @@ func TestHostOutOfMappings(t *testing.T) {
 				t.Errorf("host fails after %d calls, remap %v: page %d is %d %v", fail, errno, i, v, ok)
 			}
 		}
-		checkSet(t, &w.proc.mem.set)
-		w.proc.mem.release()
+		checkSet(t, &w.proc.mem().set)
+		w.proc.mem().release()
 		if used := w.kernel.commit.used.Load(); used != 0 {
 			t.Errorf("host fails after %d calls: %d bytes are still charged", fail, used)
 		}
@@ -409,14 +409,14 @@ func TestThreadStack(t *testing.T) {
 				t.Errorf("round %d: %d pages below the top cannot be written", round, (top-at)/pageSize)
 			}
 		}
-		checkSet(t, &w.proc.mem.set)
+		checkSet(t, &w.proc.mem().set)
 		w.ok(w.memUnmap(a, pages*pageSize))
 		n := w.machine.calls - calls
 		if round == 0 && n != 1 || round > 0 && round%2 == 0 && n != 0 {
 			t.Errorf("round %d: %d host calls", round, n)
 		}
 	}
-	if w.proc.mem.set.n != 0 || w.kernel.commit.used.Load() != 0 {
+	if w.proc.mem().set.n != 0 || w.kernel.commit.used.Load() != 0 {
 		t.Error("something is left")
 	}
 	// Anything else in that place finds nothing of it.
@@ -437,7 +437,7 @@ func TestThreadStack(t *testing.T) {
 		}
 		w.ok(w.memUnmap(b, 2*pageSize))
 	}
-	w.proc.mem.release()
+	w.proc.mem().release()
 	if n, all := w.machine.hostMappings(t); n != 0 || all != 1 {
 		t.Errorf("the host has %d mappings left", n)
 	}
@@ -445,7 +445,7 @@ func TestThreadStack(t *testing.T) {
 
 func TestMemBreak(t *testing.T) {
 	w := newMemWorld(t)
-	s := w.proc.mem
+	s := w.proc.mem()
 	s.heap = s.lo + 1<<20
 	s.brk = s.heap
 	start := w.ok(w.memBreak(0))

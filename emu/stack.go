@@ -10,16 +10,16 @@ const hwcap2FSGSBase = 1 << 1
 
 // fillStack writes what a program finds on its stack (System V ABI, x86-64 supplement, "Initial
 // Stack and Register State"): count and pointers of the arguments, those of the environment, the
-// auxiliary vector, and what they all point to. random are 16 bytes. It returns the stack pointer.
+// auxiliary vector, and what they all point to. random are 16 bytes. It fills in at.sp and at.shown.
 // E2BIG.
-func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr, abi.Errno) {
+func (p *Process) fillStack(prog *program, at *loaded, random []byte) abi.Errno {
 	k := p.kernel
-	size := len(prog.path) + 1 + 64
+	size, room := len(prog.path)+1+64, p.argsRoom()
 	for _, list := range [][]string{prog.argv, prog.env} {
 		for _, s := range list {
 			size += len(s) + 1 + 8
-			if size > maxArgs {
-				return 0, abi.E2BIG
+			if size > room {
+				return abi.E2BIG
 			}
 		}
 	}
@@ -99,11 +99,11 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) (abi.Addr,
 		word(a[1])
 	}
 	shown.stack, shown.auxv = sp, b[vectors:]
-	p.shown.Store(shown)
+	at.sp, at.shown = sp, shown
 	if guest.CopyOut(base, strings) < len(strings) || guest.CopyOut(sp, b) < len(b) {
-		return 0, abi.EFAULT
+		return abi.EFAULT
 	}
-	return sp, 0
+	return 0
 }
 
 // minSigStack is the least size of a signal stack on this machine: a frame with all the vector

@@ -153,13 +153,10 @@ func (s *space) follows(v *vma, a abi.Addr) bool {
 // mend sees to an access of the kernel to a guest's memory that the host has refused. It tells whether
 // the access is to be tried again.
 func (k *Kernel) mend(a abi.Addr, write bool) bool {
-	for _, p := range k.processes() {
-		switch p.mem.supply(a, write) {
-		case present, given:
-			return true
-		case lost:
-			return false
-		}
+	s := k.areas.of(a)
+	if s == nil {
+		return false
 	}
-	return false
+	got := s.supply(a, write)
+	return got == present || got == given
 }

@@ -18,7 +18,8 @@ const (
 // sysAbi answers sys_abi: what this kernel offers, as much of it as there is room for.
 func (t *Task) sysAbi(info abi.Addr, size uint64) (uint64, abi.Errno) {
 	var b [abi.InfoSize]byte
-	i := abi.Info{Version: abi.Version, Calls: abi.CallTop, Features: abi.FeatureLinuxGate | abi.FeatureTrap | abi.FeatureThreads | abi.FeatureEvents}
+	i := abi.Info{Version: abi.Version, Calls: abi.CallTop, Features: abi.FeatureLinuxGate | abi.FeatureTrap | abi.FeatureThreads |
+		abi.FeatureProcesses | abi.FeatureEvents}
 	i.Encode(b[:])
 	n := min(size, uint64(len(b)))
 	if guest.CopyOut(info, b[:n]) < int(n) {

@@ -1,7 +1,6 @@
 package emu
 
 import (
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -230,7 +229,7 @@ func (t *Task) attend(restart uint64) bool {
 func (t *Task) block() {
 	t.state.Store(taskBlocked)
 	if t.attention.Load()&attQuiet != 0 {
-		t.proc.quietWake()
+		t.quietWake()
 	}
 }
 
@@ -241,17 +240,6 @@ func (t *Task) unblock() {
 	}
 }
 
-// rest keeps the task off the process's memory for as long as another thread needs that.
-func (t *Task) rest() {
-	t.state.Store(taskBlocked)
-	t.proc.quietWake()
-	t.rested = true
-	for t.attention.Load()&attQuiet != 0 {
-		t.parker.park()
-	}
-	t.state.Store(taskRunning)
-}
-
 // stopped keeps the task where it is until the process is continued or has to end.
 func (t *Task) stopped() {
 	t.block()
@@ -260,65 +248,6 @@ func (t *Task) stopped() {
 		t.parker.park()
 	}
 	t.unblock()
-}
-
-// quiet returns when all other threads of the process are out of the guest and of calls, and keeps
-// them there until unquiet: threads that compute come in at their next tick. EINTR when the
-// process has to end. It is called with no lock held; calls of several threads come one after the
-// other.
-func (t *Task) quiet() abi.Errno {
-	p := t.proc
-	for {
-		p.mu.Lock()
-		if p.exiting {
-			p.mu.Unlock()
-			return abi.EINTR
-		}
-		if p.quieter.CompareAndSwap(nil, t) {
-			break
-		}
-		p.mu.Unlock()
-		if t.attention.Load()&attQuiet != 0 {
-			t.rest()
-		} else {
-			runtime.Gosched() // the other has yet to tell us
-		}
-	}
-	others := make([]*Task, 0, len(p.tasks))
-	for _, o := range p.tasks {
-		if o != t {
-			others = append(others, o)
-			o.alert(attQuiet)
-		}
-	}
-	p.mu.Unlock()
-	for _, o := range others {
-		for o.state.Load() == taskRunning {
-			t.parker.park()
-		}
-	}
-	return 0
-}
-
-// unquiet lets the threads that quiet stopped go on.
-func (t *Task) unquiet() {
-	p := t.proc
-	p.mu.Lock()
-	p.quieter.Store(nil)
-	for _, o := range p.tasks {
-		if o != t {
-			o.calm(attQuiet)
-			o.wake()
-		}
-	}
-	p.mu.Unlock()
-}
-
-// quietWake tells the thread in quiet that another one has stopped.
-func (p *Process) quietWake() {
-	if q := p.quieter.Load(); q != nil {
-		q.wake()
-	}
 }
 
 // failure ends the sandbox after a panic in the kernel: nothing that it holds can be trusted.

@@ -2,6 +2,7 @@ package emu
 
 import (
 	"runtime"
+	"sync/atomic"
 
 	"pinhole/abi"
 	"pinhole/emu/guest"
@@ -19,21 +20,25 @@ const (
 	threadFlags = abi.CLONE_VM | abi.CLONE_FS | abi.CLONE_FILES | abi.CLONE_SIGHAND | abi.CLONE_THREAD
 	// and threadExtra what it may have.
 	threadExtra = abi.CLONE_SYSVSEM | abi.CLONE_SETTLS | abi.CLONE_PARENT_SETTID | abi.CLONE_CHILD_SETTID |
-		abi.CLONE_CHILD_CLEARTID | abi.CLONE_DETACHED | abi.CLONE_PTRACE | abi.CLONE_UNTRACED | abi.CLONE_IO | abi.CSIGNAL
+		abi.CLONE_CHILD_CLEARTID | abi.CLONE_DETACHED | abi.CLONE_PTRACE | abi.CLONE_UNTRACED | abi.CLONE_IO
 )
 
-// threadCreate answers thread_create (clone(2) with the flags of a thread). The new thread has the
-// caller's registers, but for the result 0, its stack pointer and, if entry is not 0, its
-// place. ENOSYS: a process of its own is asked for.
+// threadCreate answers thread_create (clone(2)). The new thread has the caller's registers, but for
+// the result 0, its stack pointer and, if entry is not 0, its place.
 func (t *Task) threadCreate(flags uint64, stack, ptid, ctid, tls, entry abi.Addr) (uint64, abi.Errno) {
-	switch {
-	case flags&threadFlags != threadFlags:
-		if flags&(abi.CLONE_THREAD|abi.CLONE_SIGHAND) != 0 && flags&abi.CLONE_VM == 0 ||
-			flags&abi.CLONE_THREAD != 0 && flags&abi.CLONE_SIGHAND == 0 {
-			return 0, abi.EINVAL
-		}
-		return 0, abi.ENOSYS
-	case flags&^(threadFlags|threadExtra) != 0 || stack == 0:
+	// The upper half is that of a register: Linux's clone looks at the lower one.
+	a := cloneArgs{flags: uint64(uint32(flags)) &^ abi.CSIGNAL, exitSignal: flags & abi.CSIGNAL,
+		stack: stack, ptid: ptid, ctid: ctid, tls: tls, entry: entry, pidfd: ptid}
+	if flags&abi.CLONE_PIDFD != 0 && flags&abi.CLONE_PARENT_SETTID != 0 {
+		return 0, abi.EINVAL // they have one argument
+	}
+	return t.clone(&a)
+}
+
+// startThread makes a thread of the same process.
+func (t *Task) startThread(a *cloneArgs) (uint64, abi.Errno) {
+	flags, stack, ptid, ctid, tls, entry := a.flags, a.stack, a.ptid, a.ctid, a.tls, a.entry
+	if flags&^(threadFlags|threadExtra) != 0 || stack == 0 {
 		return 0, abi.EINVAL
 	}
 	p := t.proc
@@ -92,10 +97,9 @@ func (k *Kernel) addTask(t *Task) abi.Errno {
 	k.tasks[t.tid] = t
 	k.mu.Unlock()
 	p.mu.Lock()
-	ok := !p.exiting && uint64(len(p.tasks)) < p.limit(abi.RLIMIT_NPROC)
+	ok := !p.exiting && p.execer == nil && uint64(len(p.tasks)) < p.limit(abi.RLIMIT_NPROC)
 	if ok {
-		p.tasks[t.tid] = t
-		p.live.Store(int32(len(p.tasks)))
+		p.adopt(t)
 	}
 	p.mu.Unlock()
 	if !ok {
@@ -105,10 +109,22 @@ func (k *Kernel) addTask(t *Task) abi.Errno {
 	return 0
 }
 
+// adopt makes t, which has its number and does not run yet, one of p's threads. p.mu is held.
+func (p *Process) adopt(t *Task) {
+	p.tasks[t.tid] = t
+	p.live.Store(int32(len(p.tasks)))
+	t.joinQuiet()
+	if p.stopSig != 0 {
+		t.alert(attStop)
+	}
+}
+
 // dropTask takes back addTask's number.
 func (k *Kernel) dropTask(t *Task) {
 	k.mu.Lock()
-	delete(k.tasks, t.tid)
+	if k.tasks[t.tid] == t {
+		delete(k.tasks, t.tid)
+	}
 	k.mu.Unlock()
 	k.taskN.Add(-1)
 }
@@ -123,11 +139,7 @@ func (t *Task) threadExit(status int32) (uint64, abi.Errno) {
 // end does what is left when a thread will not run any more.
 func (t *Task) end() {
 	p, k := t.proc, t.kernel
-	t.releaseRobust()
-	if t.clearTID != 0 && p.live.Load() > 1 {
-		guest.Store32(t.clearTID, 0)
-		k.futexes.wake(p.futexKeyOf(t.clearTID, 0), 1, abi.FUTEX_BITSET_MATCH_ANY)
-	}
+	t.releaseMemory()
 	t.parks()
 	p.handOver.Store(int32(t.handOver.soon))
 	t.state.Store(taskGone)
@@ -136,20 +148,46 @@ func (t *Task) end() {
 	}
 	p.mu.Lock()
 	delete(p.tasks, t.tid)
+	p.ticks.Add(int64(atomic.LoadUint64(&t.ctx.Ticks)))
 	last := len(p.tasks) == 0
 	if t.tid == p.pid && !p.exiting {
-		p.status = t.exitStatus
+		p.status = exited(int32(t.exitStatus))
+	}
+	if t.tid == p.pid || last {
+		p.leader = t
+	}
+	if last {
+		p.exiting = true
 	}
 	p.live.Store(int32(len(p.tasks)))
+	execer := p.execer
 	p.mu.Unlock()
-	p.quietWake()
+	t.quietWake()
+	if execer != nil {
+		execer.wake()
+	}
 	p.signalsOf(t)
+	if !last && p.hadChildren.Load() {
+		t.makerDied()
+	}
 	k.dropTask(t)
 	k.m.FreeContext(t.ctx)
 	t.ctx = nil
 	if last {
 		p.end()
 	}
+}
+
+// releaseMemory does what is to be done in the process's memory before the thread has nothing more to
+// do with it.
+func (t *Task) releaseMemory() {
+	t.releaseRobust()
+	p := t.proc
+	if t.clearTID != 0 && p.mem().shared(p) {
+		guest.Store32(t.clearTID, 0)
+		t.kernel.futexes.wake(p.futexKeyOf(t.clearTID, 0), 1, abi.FUTEX_BITSET_MATCH_ANY)
+	}
+	t.robust, t.clearTID = 0, 0
 }
 
 // threadId answers thread_id (gettid(2)).

@@ -76,6 +76,14 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.procSetpriority(int32(a[0]), int32(a[1]), int32(a[2]))
 	case abi.CallProcChroot:
 		v, e = t.procChroot(abi.Addr(a[0]))
+	case abi.CallProcExec:
+		v, e = t.procExec(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), abi.Addr(a[3]), uint32(a[4]))
+	case abi.CallProcWait:
+		v, e = t.procWait(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]))
+	case abi.CallProcWaitId:
+		v, e = t.procWaitId(int32(a[0]), int32(a[1]), abi.Addr(a[2]), int32(a[3]), abi.Addr(a[4]))
+	case abi.CallProcClone:
+		v, e = t.procClone(abi.Addr(a[0]), a[1])
 	case abi.CallThreadCreate:
 		v, e = t.threadCreate(a[0], abi.Addr(a[1]), abi.Addr(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), abi.Addr(a[5]))
 	case abi.CallThreadExit:
@@ -284,6 +292,12 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.xattrFdList(int32(a[0]), abi.Addr(a[1]), a[2])
 	case abi.CallXattrFdRemove:
 		v, e = t.xattrFdRemove(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallPidfdOpen:
+		v, e = t.pidfdOpen(int32(a[0]), uint32(a[1]))
+	case abi.CallPidfdSignal:
+		v, e = t.pidfdSignal(int32(a[0]), int32(a[1]), abi.Addr(a[2]), uint32(a[3]))
+	case abi.CallPidfdGet:
+		v, e = t.pidfdGet(int32(a[0]), int32(a[1]), uint32(a[2]))
 	case abi.CallEpollCreate:
 		v, e = t.epollCreate(uint32(a[0]), int32(a[1]))
 	case abi.CallEpollControl:

@@ -165,6 +165,9 @@ func (ns *Namespace) Truncate(c *Context, at *Dentry, path string, size int64) a
 	if e := c.mayWrite(d, abi.W_OK); e != 0 {
 		return e
 	}
+	if e := ns.mayChange(d); e != 0 {
+		return e
+	}
 	return ns.resize(c, d, size)
 }
 

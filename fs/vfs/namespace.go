@@ -22,6 +22,7 @@ import (
 type Namespace struct {
 	cache cache
 	root  *Dentry // root of the first mount
+	busy  func(Node) bool
 
 	// moving serialises what changes a directory's ancestors: renames between directories.
 	moving sync.RWMutex
@@ -42,6 +43,18 @@ func NewNamespace(root FileSystem) *Namespace {
 
 // SetCacheLimit bounds the names in memory that nobody uses. It is for before the first call.
 func (ns *Namespace) SetCacheLimit(n int) { ns.cache.limit = n }
+
+// SetBusy sets what tells whether a file is being executed, so that it may be neither opened for writing nor
+// cut (ETXTBSY). It is for before the first call.
+func (ns *Namespace) SetBusy(busy func(Node) bool) { ns.busy = busy }
+
+// mayChange tells whether a file's content may be changed by whoever has the permission.
+func (ns *Namespace) mayChange(d *Dentry) abi.Errno {
+	if ns.busy != nil && d.typ == abi.S_IFREG && ns.busy(d.node) {
+		return abi.ETXTBSY
+	}
+	return 0
+}
 
 // Root returns the tree's root directory, with a reference.
 func (ns *Namespace) Root() *Dentry {

@@ -177,7 +177,9 @@ func (ns *Namespace) opened(c *Context, d *Dentry, flags int) abi.Errno {
 	}
 	var e abi.Errno
 	if want&abi.W_OK != 0 {
-		e = c.mayWrite(d, want)
+		if e = c.mayWrite(d, want); e == 0 {
+			e = ns.mayChange(d)
+		}
 	} else {
 		e = c.permit(d, want)
 	}

@@ -50,8 +50,8 @@ __asm__(
 "	jne 1b\n"
 "9:	mov $-38, %rax\n" /* ENOSYS */
 "	ret\n"
-/* thread_create: threads alone, as in the sandbox */
-"3:	test $0x10000, %edi\n" /* CLONE_THREAD */
+/* thread_create: what shares the memory alone, as in the sandbox */
+"3:	test $0x100, %edi\n" /* CLONE_VM */
 "	jz 9b\n"
 "	test %r9, %r9\n"
 "	jnz 4f\n"
@@ -92,10 +92,23 @@ __asm__(
 "7:	add $8, %rsp\n"
 "	mov $15, %eax\n" /* rt_sigreturn */
 "	syscall\n"
+/*
+ * The second gate takes Linux's numbers as they are. After vfork the child writes over the return
+ * address, which is kept in rsi meanwhile: it has no arguments.
+ */
+"linux_gate:\n"
+"	cmp $58, %eax\n" /* vfork */
+"	je 1f\n"
+"	syscall\n"
+"	ret\n"
+"1:	pop %rsi\n"
+"	syscall\n"
+"	jmp *%rsi\n"
 );
 
 unsigned long handler __attribute__((__visibility__("hidden"), __used__));
 extern const char gate[] __attribute__((__visibility__("hidden")));
+extern const char linux_gate[] __attribute__((__visibility__("hidden")));
 
 static long write2(const char *s, unsigned long n)
 {
@@ -104,8 +117,8 @@ static long write2(const char *s, unsigned long n)
 	return r;
 }
 
-/* Words of stack that the program gets in addition: one pair of the auxiliary vector. */
-#define MORE 2
+/* Words of stack that the program gets in addition: two pairs of the auxiliary vector. */
+#define MORE 4
 
 /*
  * Puts the program's first stack at *to, with the gate in the auxiliary vector, and returns the
@@ -122,6 +135,8 @@ unsigned long prepare(unsigned long *from, unsigned long *to, unsigned long own)
 		*to++ = *from++;
 	*to++ = AT_PINHOLE_GATE;
 	*to++ = (unsigned long)gate;
+	*to++ = AT_PINHOLE_LINUX_GATE;
+	*to++ = (unsigned long)linux_gate;
 	for (;; from += 2, to += 2) {
 		to[0] = from[0];
 		to[1] = from[1];
@@ -147,7 +162,7 @@ __asm__(
 "_start:\n"
 "	xor %ebp, %ebp\n"
 "	mov %rsp, %rdi\n"
-"	sub $16, %rsp\n" /* MORE words */
+"	sub $32, %rsp\n" /* MORE words */
 "	mov %rsp, %rsi\n"
 "	mov %rsp, %rbx\n"
 "	lea _start(%rip), %rdx\n"
