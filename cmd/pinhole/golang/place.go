@@ -155,9 +155,22 @@ func (p *Place) tree(root string, most limits, skip func(name string) bool) bool
 	return true
 }
 
-// What a test gets of its module: all of it, or else its package's directory and what is below.
+// above adds the files of a directory, and what is in its testdata, but no other directories.
+func (p *Place) above(dir string) {
+	p.tree(filepath.Join(dir, "testdata"), aboveLimits, func(string) bool { return false })
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries[:min(len(entries), aboveLimits.files)] {
+		if e.Type().IsRegular() {
+			p.copy(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// What a test gets of its module: all of it, or else its package's directory, what is below, and of the
+// directories above the files and the test data.
 var (
 	moduleLimits  = limits{bytes: 32 << 20, files: 3000}
+	aboveLimits   = limits{bytes: 32 << 20, files: 1000}
 	packageLimits = limits{bytes: 1 << 30, files: 100_000}
 )
 
@@ -171,8 +184,9 @@ func (p *Place) Package(dir string) error {
 		if p.tree(root, moduleLimits, git) {
 			return nil
 		}
-		for _, name := range []string{"go.mod", "go.sum"} {
-			p.copy(filepath.Join(root, name))
+		for up := dir; up != root; {
+			up = filepath.Dir(up)
+			p.above(up)
 		}
 		break
 	}
