@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -32,7 +31,6 @@ var errSupervisorGone = errors.New("the supervisor has ended")
 
 // Main runs the sandbox. It does not return.
 func Main() {
-	debug.SetGCPercent(50) // the heap is small: what it saves is a good part of an idle sandbox's memory
 	b := &boot{}
 	if err := b.prepare(); err != nil {
 		// There is nobody to tell but the operator, and nothing of the guest's has been read.
