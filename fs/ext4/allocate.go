@@ -53,7 +53,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 	if !n.hasExtents() {
 		return abi.EOPNOTSUPP
 	}
-	for tries := 0; ; tries++ {
+	for tries, short := 0, 0; ; tries++ {
 		n.alone()
 		n.mu.Lock()
 		var err error
@@ -66,10 +66,12 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 		n.mu.Unlock()
 		n.wbMu.Unlock()
 		switch {
+		case err == errNoFrame:
+			err = n.fs.makeRoom(short)
+			short++
+			tries--
 		case tries > 3:
 			return errno(err)
-		case err == errNoFrame:
-			err = n.fs.makeRoom()
 		case err == abi.ENOSPC && n.fs.busyBlocks.Load()+n.fs.reserved.Load() > 0:
 			err = n.fs.freeBusy()
 		default:

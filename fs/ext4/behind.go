@@ -3,6 +3,9 @@ package ext4
 import (
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"pinhole/abi"
 )
 
 // contentWriter writes content behind: a while after it was written to memory, or as soon as there is
@@ -159,8 +162,21 @@ func (fs *FS) throttle() error {
 	return nil
 }
 
-// makeRoom has content written so that frames become free. The caller holds no lock.
-func (fs *FS) makeRoom() error {
+// patience is how often makeRoom is asked for one frame before that fails: half a minute, in
+// which nobody has given one back.
+const patience = 3000
+
+// makeRoom has content written so that frames become free. tries is how often that was done and
+// did not help, or others were quicker. The caller holds no lock.
+func (fs *FS) makeRoom(tries int) error {
+	if tries > patience {
+		return abi.ENOMEM
+	}
+	if tries > 3 {
+		// There is nothing to write. What the frames hold is on its way to the device, in
+		// transactions that are being committed, or clean and of inodes that are locked meanwhile.
+		time.Sleep(min(time.Duration(tries)*100*time.Microsecond, 10*time.Millisecond))
+	}
 	f := &fs.behind
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -57,13 +57,13 @@ func errno(err error) abi.Errno {
 	if err == nil {
 		return 0
 	}
-	if e, ok := err.(abi.Errno); ok {
-		return e
-	}
+	var e abi.Errno
 	var c *CorruptError
 	switch {
 	case errors.As(err, &c):
 		return abi.EUCLEAN
+	case errors.As(err, &e):
+		return e
 	case errors.Is(err, blockdev.ErrNoSpace):
 		return abi.ENOSPC
 	}

@@ -28,7 +28,7 @@ func (n *inode) MapFrames(off, count int64, write bool) ([]vfs.Frame, abi.Errno)
 	case write && n.fs.readOnly.Load():
 		return nil, abi.EROFS
 	}
-	for tries := 0; ; tries++ {
+	for tries, short := 0, 0; ; tries++ {
 		m := frameMap{n: n, off: off, left: min(count>>pageShift, mapPages), write: write}
 		n.mu.Lock()
 		err := m.locked()
@@ -36,11 +36,13 @@ func (n *inode) MapFrames(off, count int64, write bool) ([]vfs.Frame, abi.Errno)
 		switch {
 		case err == nil || len(m.list) > 0:
 			return m.list, 0
-		case tries > 10:
 		case err == errNoFrame:
-			if err = n.fs.makeRoom(); err == nil {
+			if err = n.fs.makeRoom(short); err == nil {
+				short++
+				tries--
 				continue
 			}
+		case tries > 10:
 		case err == errConvert:
 			if err = n.convert(); err == nil {
 				continue
@@ -49,9 +51,6 @@ func (n *inode) MapFrames(off, count int64, write bool) ([]vfs.Frame, abi.Errno)
 			if err = n.fs.freeBusy(); err == nil {
 				continue
 			}
-		}
-		if err == errNoFrame {
-			return nil, abi.ENOMEM
 		}
 		return nil, errno(err)
 	}

@@ -19,10 +19,10 @@ func (n *inode) resize(size int64) error {
 		err := n.resizeLocked(size)
 		n.mu.Unlock()
 		n.wbMu.Unlock()
-		if err != errNoFrame || tries > 20 {
+		if err != errNoFrame {
 			return err
 		}
-		if err := n.fs.makeRoom(); err != nil {
+		if err := n.fs.makeRoom(tries); err != nil {
 			return err
 		}
 	}

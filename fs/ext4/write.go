@@ -58,7 +58,7 @@ type writer struct {
 // run writes, waiting without locks where it must.
 func (w *writer) run() error {
 	n, fs := w.n, w.n.fs
-	for tries := 0; ; {
+	for tries, short := 0, 0; ; {
 		if err := fs.throttle(); err != nil {
 			return err
 		}
@@ -70,16 +70,19 @@ func (w *writer) run() error {
 			return nil
 		}
 		if w.done > before {
-			tries = 0
+			tries, short = 0, 0
+		}
+		if err == errNoFrame {
+			if err := fs.makeRoom(short); err != nil {
+				return err
+			}
+			short++
+			continue
 		}
 		if tries++; tries > 200 {
 			return err
 		}
 		switch {
-		case err == errNoFrame:
-			if err := fs.makeRoom(); err != nil {
-				return err
-			}
 		case err == errConvert:
 			if err := n.convert(); err != nil {
 				return err
