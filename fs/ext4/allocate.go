@@ -40,12 +40,16 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 		step = func() error { return n.punch(off, count) }
 	case abi.FALLOC_FL_ZERO_RANGE:
 		step = func() error {
-			from, to, err := n.emptyRange(off, count)
+			from, to, err := n.zeroEdges(off, count)
 			if err != nil {
 				return err
 			}
 			f.zeroFrom, f.zeroTo = uint64(from), uint64(to)
-			return n.allocate(off, count, f)
+			err = n.allocate(off, count, f)
+			if e := n.settleSize(); err == nil {
+				err = e
+			}
+			return err
 		}
 	default:
 		return abi.EOPNOTSUPP
@@ -72,7 +76,7 @@ func (n *inode) Allocate(mode uint32, off, count int64) abi.Errno {
 			tries--
 		case tries > 3:
 			return errno(err)
-		case err == abi.ENOSPC && n.fs.busyBlocks.Load()+n.fs.reserved.Load() > 0:
+		case err == abi.ENOSPC && n.fs.heldSpace() > 0:
 			err = n.fs.freeBusy()
 		default:
 			return errno(err)
@@ -88,7 +92,7 @@ type allocation struct {
 	keep  bool  // the size
 	floor int64 // blocks that must remain for others
 
-	// Written blocks [zeroFrom, zeroTo) become unwritten, too. None of them has content in memory.
+	// Written blocks [zeroFrom, zeroTo) become unwritten, too, and what memory has of them is dropped.
 	zeroFrom, zeroTo uint64
 }
 
@@ -131,6 +135,16 @@ func (n *inode) allocateOnce(h handle, from, to uint64, f allocation) (uint64, e
 			return from, err
 		}
 		k := min(uint64(r.n), to-from)
+		zero := from >= f.zeroFrom && from < f.zeroTo
+		switch {
+		case zero:
+			k = min(k, f.zeroTo-from)
+		case from < f.zeroFrom:
+			k = min(k, f.zeroFrom-from)
+		}
+		if zero && (r.home == 0 || r.unwritten()) {
+			n.dropBlocks(int64(from), int64(from+k)) // it is zero without that
+		}
 		if r.home == 0 {
 			if skip, free := n.delayedFrom(int64(from), int64(from+k)); skip > 0 {
 				from += uint64(skip) // has its reservation
@@ -138,26 +152,20 @@ func (n *inode) allocateOnce(h handle, from, to uint64, f allocation) (uint64, e
 			} else {
 				k = uint64(free)
 			}
-			room := n.fs.available() - f.floor
+			room := n.fs.freeSpace.Load() - f.floor
 			if room <= 0 {
 				return from, abi.ENOSPC
 			}
 			got, err := n.fillHole(h, uint32(from), uint32(min(k, uint64(room))), unwrittenBit)
 			return from + uint64(got), err
 		}
-		if from < f.zeroFrom {
-			k = min(k, f.zeroFrom-from)
-		} else if from < f.zeroTo && !r.unwritten() {
-			var pool blockPool
-			if err := pool.fill(h, n, n.treeNeed(3)); err != nil {
+		if zero && !r.unwritten() {
+			end, err := n.markOnce(h, from, from+k, unwrittenBit)
+			if err != nil {
 				return from, err
 			}
-			defer pool.drain(h)
-			end, err := n.markExtent(h, from, min(from+k, f.zeroTo), unwrittenBit, &pool)
-			if err == nil {
-				err = n.shrinkTree(h)
-			}
-			return end, err
+			n.dropBlocks(int64(from), int64(end))
+			return end, n.shrinkTree(h)
 		}
 		from += k
 	}
@@ -197,10 +205,10 @@ func (n *inode) delayedFrom(from, to int64) (delayed, free int64) {
 	return delayed, free
 }
 
-// emptyRange drops what memory has of a range, and zeroes those parts of it that are not whole blocks. It
-// returns the blocks that are, [from, to), whose place on the device mappings do not show any more. The
-// caller holds n.wbMu and n.mu.
-func (n *inode) emptyRange(off, count int64) (from, to int64, err error) {
+// zeroEdges zeroes those parts of a range that are not whole blocks. It returns the blocks that are,
+// [from, to), which mappings do not show any more. What memory has of them is dropped when the device has
+// got rid of it, not before: if that fails, both say the same. The caller holds n.wbMu and n.mu.
+func (n *inode) zeroEdges(off, count int64) (from, to int64, err error) {
 	end := min(off+count, n.size)
 	bs := int64(n.fs.bs)
 	from, to = (off+bs-1)>>n.fs.bsLog, (off+count)>>n.fs.bsLog
@@ -220,8 +228,7 @@ func (n *inode) emptyRange(off, count int64) (from, to int64, err error) {
 		return from, from, nil
 	}
 	n.takeAway(from<<n.fs.bsLog, (to-from)<<n.fs.bsLog, vfs.RevokeFreed)
-	n.dropBlocks(from, to)
-	return from, min(to, maxFileBlocks), n.settleSize()
+	return from, min(to, maxFileBlocks), nil
 }
 
 // zeroPart zeroes the bytes [off, end), which lie in one block, on the device, too.
@@ -239,7 +246,11 @@ func (n *inode) zeroPart(off, end int64) error {
 // punch makes a hole: whole blocks are freed, the rest of the range is zeroed. The caller
 // holds n.wbMu and n.mu.
 func (n *inode) punch(off, count int64) error {
-	from, to, err := n.emptyRange(off, count)
+	defer n.settleTree()
+	if err := n.raiseTree(1, 0); err != nil {
+		return err
+	}
+	from, to, err := n.zeroEdges(off, count)
 	if err != nil {
 		return err
 	}
@@ -255,7 +266,12 @@ func (n *inode) punch(off, count int64) error {
 	if err != nil {
 		return err
 	}
-	return n.cutBlocks(uint64(from), uint64(to))
+	low, err := n.cutBlocks(uint64(from), uint64(to))
+	n.dropBlocks(int64(low), to)
+	if e := n.settleSize(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // SeekData implements vfs.HoleSeeker.

@@ -20,7 +20,7 @@ func (fs *FS) roomFor(blocks int64, privileged bool) error {
 	if blocks == 0 {
 		return nil
 	}
-	free := fs.available()
+	free := fs.freeSpace.Load()
 	if !privileged {
 		free -= int64(fs.sb.RBlocksCount)
 	}
@@ -48,9 +48,6 @@ func (fs *FS) findSpace(goal uint64, want uint32, take taker) (uint64, uint32, e
 	want = max(min(want, maxOneTake), 1)
 	if !fs.validBlocks(goal, 1) {
 		goal = fs.firstDataBlock
-	}
-	if fs.freeBlocks.Load()-fs.busyBlocks.Load() <= 0 {
-		return 0, 0, abi.ENOSPC
 	}
 	home, off := fs.groupOf(goal)
 	g := &fs.groups[home]
@@ -151,26 +148,30 @@ func (fs *FS) gotSpace(g *group, off, n uint32) {
 	fs.setMaxRun(g, max(g.maxRun, run))
 }
 
-// allocRun takes up to want blocks in a row, as near behind goal as can be, and returns the first
-// and how many there are. ENOSPC if there is none that is not reserved. It changes a bitmap and a
+// allocRun takes up to want blocks in a row out of the free space, as near behind goal as can be, and
+// returns the first and how many there are. ENOSPC if there is none. It changes a bitmap and a
 // descriptor.
 func (fs *FS) allocRun(h handle, goal uint64, want uint32) (uint64, uint32, error) {
-	k := fs.reserveSpace(1, int64(want), 0)
+	k := fs.takeSpace(1, int64(want), 0)
 	if k == 0 {
 		return 0, 0, abi.ENOSPC
 	}
-	defer fs.releaseSpace(k)
-	return fs.allocReserved(h, goal, uint32(k))
+	start, n, err := fs.allocReserved(h, goal, uint32(k))
+	if err != nil {
+		n = 0
+	}
+	fs.giveSpace(k - int64(n))
+	return start, n, err
 }
 
-// allocReserved is allocRun for who has a reservation, and gives it up afterwards.
+// allocReserved is allocRun for who has reserved them.
 func (fs *FS) allocReserved(h handle, goal uint64, want uint32) (uint64, uint32, error) {
 	return fs.findSpace(goal, want, func(g *group, b *buffer, start, n uint32) error {
 		return fs.take(h, g, b, start, n)
 	})
 }
 
-// claimRun is allocRun in memory only: the blocks are busy and so nobody else's, but remain free on
+// claimRun is allocReserved in memory only: the blocks are busy and so nobody else's, but remain free on
 // the device until useClaim. Who does not want them any more calls dropClaim.
 func (fs *FS) claimRun(goal uint64, want uint32) (uint64, uint32, error) {
 	return fs.findSpace(goal, want, func(g *group, _ *buffer, start, n uint32) error {
@@ -198,12 +199,13 @@ func (fs *FS) useClaim(h handle, start uint64, n uint32) error {
 	return err
 }
 
-// dropClaim makes claimed blocks available.
+// dropClaim gives claimed blocks up. They are the caller's reservation again.
 func (fs *FS) dropClaim(start uint64, n uint32) {
 	nr, off := fs.groupOf(start)
 	g := &fs.groups[nr]
 	g.mu.Lock()
-	fs.unbusy(g, off, n)
+	fs.clearBusy(g, off, n)
+	fs.gotSpace(g, off, n)
 	g.mu.Unlock()
 }
 
@@ -232,7 +234,8 @@ func (fs *FS) freeRun(h handle, start uint64, n uint32) error {
 	return fs.giveBack(h, start, n, true)
 }
 
-// unallocRun gives blocks back that the same handle has taken and nobody has used.
+// unallocRun gives blocks back that the same handle has taken and nobody has used. They are the caller's
+// reservation again.
 func (fs *FS) unallocRun(h handle, start uint64, n uint32) error {
 	return fs.giveBack(h, start, n, false)
 }
@@ -240,6 +243,19 @@ func (fs *FS) unallocRun(h handle, start uint64, n uint32) error {
 func (fs *FS) giveBack(h handle, start uint64, n uint32, used bool) error {
 	if !fs.validBlocks(start, uint64(n)) || fs.zones.hits(start, uint64(n), 0) {
 		return fs.corruptBlock(0, start, "%d blocks to be freed are not a file's", n)
+	}
+	if last, _ := fs.groupOf(start + uint64(n) - 1); n > 0 {
+		// All or nothing: a bitmap that cannot be read is found out before the first one is changed.
+		first, _ := fs.groupOf(start)
+		for nr := first; first < last && nr <= last; nr++ {
+			g := &fs.groups[nr]
+			g.mu.Lock()
+			_, err := fs.blockBitmap(g)
+			g.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
 	}
 	for n > 0 {
 		nr, off := fs.groupOf(start)
@@ -259,11 +275,6 @@ func (fs *FS) freeInGroup(h handle, g *group, off, n uint32, used bool) error {
 	b, err := fs.blockBitmap(g)
 	if err != nil {
 		return err
-	}
-	if used {
-		// They count as free before they are busy.
-		fs.reserved.Add(int64(n))
-		defer fs.releaseSpace(int64(n))
 	}
 	h.access(b)
 	h.group(g)

@@ -6,7 +6,7 @@ package ext4
 // maxBusyMaps is how many groups keep the map of their busy blocks when none is busy any more.
 const maxBusyMaps = 64
 
-// makeBusy keeps n free blocks of g from being allocated. The caller holds g.mu.
+// makeBusy keeps n free blocks of g, which are no free space, from being allocated. The caller holds g.mu.
 func (fs *FS) makeBusy(g *group, off, n uint32) {
 	if g.busy == nil {
 		g.busy = make([]uint64, fs.bs/8)
@@ -18,10 +18,11 @@ func (fs *FS) makeBusy(g *group, off, n uint32) {
 	fs.lostSpace(g)
 }
 
-// unbusy makes blocks of g that are free available. The caller holds g.mu.
+// unbusy makes busy blocks of g free space. The caller holds g.mu.
 func (fs *FS) unbusy(g *group, off, n uint32) {
 	fs.clearBusy(g, off, n)
 	fs.gotSpace(g, off, n)
+	fs.giveSpace(int64(n))
 }
 
 // clearBusy takes the mark of blocks of g away that are free, or will be used now. The caller

@@ -14,14 +14,16 @@ func (n *inode) claim(block, k uint32, goal uint64) (uint64, uint32, error) {
 		goal = n.goal(block)
 	}
 	start, got := fs.windows.claim(n, goal, k)
-	if got == 0 {
+	if got > 0 {
+		fs.giveSpace(int64(got)) // they had been taken when the window was opened
+	} else {
 		var err error
 		for try := 0; ; try++ {
 			start, got, err = fs.claimRun(goal, k)
 			if err != abi.ENOSPC || try > 0 {
 				break
 			}
-			// The reserved blocks are there, but kept for files that grow.
+			// The blocks are there, but groups change while they are searched.
 			fs.windows.closeAll(fs)
 		}
 		if err != nil {
@@ -33,7 +35,6 @@ func (n *inode) claim(block, k uint32, goal uint64) (uint64, uint32, error) {
 	}
 	n.space.claimed += int64(got)
 	n.space.delayed -= int64(got)
-	fs.releaseSpace(int64(got))
 	n.eachSlot(int64(block), int64(block)+int64(got), func(s *pageSlot, mask uint8) {
 		s.delayed &^= mask
 		s.claimed |= mask
@@ -54,7 +55,6 @@ func (n *inode) grows(block uint32) bool {
 // delayed.
 func (n *inode) unclaim(r run) {
 	fs := n.fs
-	fs.reserved.Add(int64(r.n))
 	n.space.claimed -= int64(r.n)
 	n.space.delayed += int64(r.n)
 	n.eachSlot(int64(r.block), int64(r.end()), func(s *pageSlot, mask uint8) {
@@ -77,16 +77,8 @@ func (n *inode) eachSlot(from, to int64, f func(s *pageSlot, mask uint8)) {
 	}
 }
 
-// takeClaimed marks k claimed blocks from start on as used, in h.
-func (fs *FS) takeClaimed(h handle, start uint64, k uint32) error {
-	// What is in use must not look available on the way.
-	fs.reserved.Add(int64(k))
-	defer fs.releaseSpace(int64(k))
-	return fs.useClaim(h, start, k)
-}
-
-// untakeClaimed undoes takeClaimed in the same handle.
-func (fs *FS) untakeClaimed(h handle, start uint64, k uint32) error {
+// unuseClaim undoes useClaim in the same handle.
+func (fs *FS) unuseClaim(h handle, start uint64, k uint32) error {
 	if err := fs.unallocRun(h, start, k); err != nil {
 		return err
 	}

@@ -120,13 +120,21 @@ func (n *inode) toExtents(h handle) error {
 	n.runs = runList{}
 	var pool blockPool
 	for _, r := range list {
-		err := pool.fill(h, n, 2)
+		need, err := n.pathNeed(r.block, 1)
+		need += int(r.n / disk.MaxExtentLen) // entries, of which each may take a block
+		if err == nil {
+			err = n.raiseTree(0, need)
+		}
+		if err == nil {
+			err = pool.fill(h, n, need)
+		}
 		if err == nil {
 			err = n.insertRun(h, r, &pool)
 		}
 		if err != nil {
 			// The new tree's blocks are given back with the pool's; the inode is as before.
 			pool.drain(h)
+			n.settleTree()
 			n.dropTree(h)
 			n.d = old
 			n.runs = runList{list: list}
@@ -134,6 +142,7 @@ func (n *inode) toExtents(h handle) error {
 		}
 	}
 	pool.drain(h)
+	n.settleTree()
 	for _, nr := range nodes {
 		if err := n.fs.freeRun(h, nr, 1); err != nil {
 			return err

@@ -10,7 +10,7 @@ import (
 // blocks. op holds no lock when it returns.
 func (fs *FS) retryFull(op func() error) error {
 	err := op()
-	if err == abi.ENOSPC && fs.busyBlocks.Load()+fs.reserved.Load() > 0 {
+	if err == abi.ENOSPC && fs.heldSpace() > 0 {
 		if err = fs.freeBusy(); err == nil {
 			err = op()
 		}

@@ -91,7 +91,7 @@ func TestShortLived(t *testing.T) {
 	if k := fs.freeBlocks.Load(); k != free {
 		t.Errorf("%d blocks were taken", free-k)
 	}
-	if k := fs.reserved.Load(); k != 0 {
+	if k := fs.heldSpace() - fs.busyBlocks.Load(); k != 0 {
 		t.Errorf("%d blocks remain reserved", k)
 	}
 	root.Unref()
@@ -178,7 +178,7 @@ func TestFillToTheBrim(t *testing.T) {
 					if e := n.Sync(false); e != 0 {
 						t.Errorf("what was taken cannot be written: %v", e)
 					}
-					if left := fs.available(); left > 8 {
+					if left := fs.freeSpace.Load(); left > 8 {
 						t.Errorf("%d blocks are left over", left)
 					}
 					var a vfs.Attr

@@ -24,7 +24,7 @@ func (fs *FS) deleteLocked(n *inode) error {
 	isDir := n.isDir()
 	if n.mapsBlocks() {
 		n.takeAway(0, n.size, vfs.RevokeFreed)
-		if err := n.cutBlocks(0, maxFileBlocks); err != nil {
+		if err := n.truncateBlocks(0); err != nil {
 			return err
 		}
 	}

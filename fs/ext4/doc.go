@@ -12,7 +12,8 @@
 // every change of metadata is made, commit.go and journal.go how changes reach the device,
 // flusher.go when. Content goes from write.go by way of reserve.go, pagecache.go, behind.go
 // (when), writeback.go, claim.go and place.go to the device; mapframes.go is for shared
-// mappings. damage.go tells of what is found wrong.
+// mappings. reserve.go and treereserve.go say why there is always room for what was taken, zeroout.go
+// what is done for content of unwritten extents. damage.go tells of what is found wrong.
 //
 // As in Linux, a directory gets a hash tree when it outgrows its first block; one that was
 // made linear and long by something else stays so, and e2fsck -D is the way to index it.

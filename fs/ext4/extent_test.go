@@ -61,7 +61,7 @@ func checkNothingLeft(t *testing.T, fs *FS) {
 	if k := fs.pages.ndirty.Load(); k != 0 {
 		t.Errorf("%d dirty pages are left", k)
 	}
-	if k := fs.reserved.Load(); k != 0 {
+	if k := fs.heldSpace() - fs.busyBlocks.Load(); k != 0 {
 		t.Errorf("%d blocks are reserved for nothing", k)
 	}
 }

@@ -26,7 +26,7 @@ func (n *inode) loosened() {
 }
 
 // compactTrees rebuilds loose trees of files that did not change in the running
-// transaction, or of all with force.
+// transaction, or of all with force, unless there is something to expect for them.
 func (fs *FS) compactTrees(force bool) {
 	fs.loose.mu.Lock()
 	list := fs.loose.list
@@ -45,7 +45,7 @@ func (fs *FS) compactTrees(force bool) {
 			continue
 		}
 		n.mu.Lock()
-		if n.attrTx == running && !force {
+		if n.attrTx == running && !force || n.space.expected() > 0 {
 			wait = append(wait, n)
 		} else {
 			n.loose.Store(false)

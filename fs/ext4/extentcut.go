@@ -45,14 +45,14 @@ func (n *inode) cutCredits() int {
 }
 
 // cutRange unmaps the blocks [from, to) of the file and frees them, as far as one handle
-// should go: from the end, one leaf's worth, or less if they lie in many groups. It reports whether
-// that was all. A cut in the middle of an extent takes a block for the tree from pool, if its leaf is
-// full.
-func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool, err error) {
+// should go: from the end, one leaf's worth, or less if they lie in many groups. It returns from where
+// on none is mapped any more, also with an error; that is from when all is done. A cut in the middle of an
+// extent takes blocks for the tree from pool, if its leaf is full.
+func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (low uint64, err error) {
 	var p treePath
 	defer p.release(n.fs)
 	if err := n.findLeaf(&p, uint32(to-1)); err != nil {
-		return false, err
+		return to, err
 	}
 	leaf := p.leaf()
 	leafStart, first := uint64(0), true
@@ -63,12 +63,13 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 	leaf.access(h)
 	limit := cutLimit{maxCutGroups, maxCutBlocks, -1}
 	short := false
+	low = to
 	for i := leaf.count() - 1; i >= 0 && !short; i-- {
 		e := leaf.extent(i)
 		if uint64(e.block) >= to {
 			continue
 		}
-		if e.end() <= from {
+		if low = max(from, min(low, e.end())); e.end() <= from {
 			break
 		}
 		a, b := max(uint64(e.block), from), min(e.end(), to)
@@ -81,8 +82,9 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 			start += skip
 		}
 		if err := n.fs.freeRun(h, start, uint32(b-a)); err != nil {
-			return false, err
+			return low, err
 		}
+		low = a
 		n.addBlocks(-int64(b - a))
 		if !n.isRegular() {
 			// Blocks of directories and links are in the metadata cache.
@@ -108,7 +110,7 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 			e.n = uint32(a - uint64(e.block))
 			leaf.setExtent(i, e)
 			n.loosened()
-			return !short, n.insertExtent(h, tail, pool)
+			return low, n.insertExtent(h, tail, pool)
 		}
 	}
 	n.loosened()
@@ -121,10 +123,13 @@ func (n *inode) cutRange(h handle, from, to uint64, pool *blockPool) (done bool,
 	if err == nil {
 		err = n.shrinkTree(h)
 	}
-	if err != nil {
-		return false, err
+	if err == nil && !short {
+		// Nothing is left of the leaf's part of the range.
+		if low = from; !first {
+			low = max(from, leafStart)
+		}
 	}
-	return !short && (first || leafStart <= from), nil
+	return low, err
 }
 
 // dropLeaf frees the empty leaf of p, and what becomes empty above it.
@@ -148,11 +153,11 @@ func (n *inode) dropLeaf(h handle, p *treePath) error {
 	return nil
 }
 
-// markWritten turns the unwritten blocks among [from, to), which are mapped, into written
-// ones. Splitting an extent takes blocks for the tree from pool.
-func (n *inode) markWritten(h handle, from, to uint64, pool *blockPool) error {
+// markRange gives those of the file's blocks [from, to), which are mapped, that have it not yet, the flag,
+// unwrittenBit or 0. It returns ENOSPC if extents have to be split and there is no room for that.
+func (n *inode) markRange(h handle, from, to, flag uint64) error {
 	for from < to {
-		end, err := n.markExtent(h, from, to, 0, pool)
+		end, err := n.markOnce(h, from, to, flag)
 		if err != nil {
 			return err
 		}
@@ -161,8 +166,32 @@ func (n *inode) markWritten(h handle, from, to uint64, pool *blockPool) error {
 	return n.shrinkTree(h)
 }
 
+// markOnce is markRange for the extent of from, and returns where it ends.
+func (n *inode) markOnce(h handle, from, to, flag uint64) (uint64, error) {
+	// The part, and what is left behind it. A written extent can be longer than an unwritten one.
+	entries := 2
+	if flag != 0 {
+		entries = 3
+	}
+	need, err := n.pathNeed(uint32(from), entries)
+	if err != nil {
+		return 0, err
+	}
+	defer n.settleTree()
+	if err := n.raiseTree(int64(entries), need); err != nil {
+		return 0, err
+	}
+	var pool blockPool
+	if err := pool.fill(h, n, need); err != nil {
+		return 0, err
+	}
+	defer pool.drain(h)
+	return n.markExtent(h, from, to, flag, &pool)
+}
+
 // markExtent gives the blocks of [from, to) that lie in the extent of from the flag, unwrittenBit or 0,
-// and returns where they end. It may add two entries to the tree, or three to unwritten ones.
+// and returns where they end. It may add two entries to the tree, or three to unwritten ones, in the
+// leaf of from or what that is split into.
 func (n *inode) markExtent(h handle, from, to, flag uint64, pool *blockPool) (uint64, error) {
 	var p treePath
 	defer p.release(n.fs)
@@ -194,13 +223,12 @@ func (n *inode) markExtent(h handle, from, to, flag uint64, pool *blockPool) (ui
 	case from > uint64(e.block):
 		e.n = uint32(from - uint64(e.block))
 		leaf.setExtent(i, e)
+	// The index goes on saying that the leaf starts at from, which it will.
 	case tail.n > 0:
 		leaf.setExtent(i, tail)
-		n.fixKeys(h, &p)
 		tail.n = 0
 	case leaf.count() > 1:
 		leaf.cut(i)
-		n.fixKeys(h, &p)
 	default:
 		// The leaf's only extent changes in place; joining it is not worth emptying it.
 		first := part

@@ -5,9 +5,16 @@ import "pinhole/fs/ext4/disk"
 // Trees are kept as low and narrow as e2fsck wants them: nodes that have become small join
 // a neighbour, and a root's children that fit into the root go there.
 
-// shrinkTree moves what is below the root into it, as far as it fits.
+// shrinkTree moves what is below the root into it, as far as it fits. A tree that has something to
+// expect stays as it is for now, see treereserve.go.
 func (n *inode) shrinkTree(h handle) error {
 	root := extNode{p: n.d.Block[:]}
+	if n.space.expected() > 0 {
+		if root.depth() > 0 {
+			n.loosened()
+		}
+		return nil
+	}
 	for root.depth() > 0 {
 		var kids [disk.RootExtentEntries]*buffer
 		total, count := 0, root.count()

@@ -98,6 +98,16 @@ func (p *treePath) cut(fs *FS, nodes int) {
 	}
 }
 
+// isLast tells whether p goes through the last node of a level.
+func (p *treePath) isLast(level int) bool {
+	for l := range level {
+		if p.idx[l]+1 < p.nodes[l].count() {
+			return false
+		}
+	}
+	return true
+}
+
 // end returns the file block where the leaf's part of the file ends.
 func (p *treePath) end() uint64 {
 	for l := p.n - 2; l >= 0; l-- {

@@ -4,8 +4,8 @@ import (
 	"pinhole/fs/ext4/disk"
 )
 
-// treeNeed returns how many blocks the insertion of count entries may take: for each, a
-// new block at every level below the root, and one for a new level.
+// treeNeed returns an upper bound of the blocks that the insertion of count entries takes: for each,
+// a new block at every level below the root, and one for a new level.
 func (n *inode) treeNeed(count int) int {
 	depth := int(le.Uint16(n.d.Block[6:]))
 	entries := int(le.Uint16(n.d.Block[2:]))
@@ -13,24 +13,6 @@ func (n *inode) treeNeed(count int) int {
 		return 0
 	}
 	return count * (depth + 1)
-}
-
-// needFor returns how many blocks the insertion of count entries near block may take; none
-// if its leaf has room.
-func (n *inode) needFor(block uint32, count int) (int, error) {
-	need := n.treeNeed(count)
-	if need == 0 {
-		return 0, nil
-	}
-	var p treePath
-	defer p.release(n.fs)
-	if err := n.findLeaf(&p, block); err != nil {
-		return 0, err
-	}
-	if leaf := p.leaf(); leaf.count()+count <= leaf.max() {
-		return 0, nil
-	}
-	return need, nil
 }
 
 // access announces that node x is changed.
@@ -201,12 +183,13 @@ func (n *inode) growTree(h handle, p *treePath, pool *blockPool) error {
 }
 
 // splitNode moves the upper half of a full node to a new one (nothing, if the entry goes
-// behind the last: files grow at the end), and puts the entry into the right one.
+// behind the last of the file: files grow at the end), and puts the entry into the right one. What
+// the reserve for trees is reckoned from relies on this.
 func (n *inode) splitNode(h handle, p *treePath, level, at int, raw []byte, pool *blockPool) error {
 	x := p.nodes[level]
 	count := x.count()
 	mid := count / 2
-	if at == count {
+	if at == count && p.isLast(level) {
 		mid = count
 	} else {
 		n.loosened()
@@ -224,7 +207,7 @@ func (n *inode) splitNode(h handle, p *treePath, level, at int, raw []byte, pool
 	clear(x.p[from:to])
 	x.setCount(mid)
 	y.setCount(count - mid)
-	if at > mid || at == count {
+	if at > mid || mid == count {
 		y.open(at - mid)
 		copy(y.at(at-mid), raw)
 	} else {

@@ -43,8 +43,12 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 		}
 	}
 	var pool blockPool
-	need, err := n.needFor(block, 1)
+	need, err := n.pathNeed(block, 1)
 	if err != nil {
+		return 0, err
+	}
+	defer n.settleTree()
+	if err := n.raiseTree(1, need); err != nil {
 		return 0, err
 	}
 	if err := pool.fill(h, n, need); err != nil {
@@ -57,7 +61,9 @@ func (n *inode) fillHole(h handle, block, k uint32, flag uint64) (uint32, error)
 		return 0, err
 	}
 	if err := n.insertRun(h, run{block, got, start | flag}, &pool); err != nil {
-		n.fs.unallocRun(h, start, got)
+		if n.fs.unallocRun(h, start, got) == nil {
+			n.fs.giveSpace(int64(got))
+		}
 		return 0, err
 	}
 	n.addBlocks(int64(got))

@@ -93,6 +93,18 @@ func checkSpace(t *testing.T, fs *FS) {
 			t.Errorf("flex group %d has %s free blocks, inodes and directories, known are %s", i, a, b)
 		}
 	}
+	reserved := int64(0)
+	for i := range fs.inodes.shards {
+		s := &fs.inodes.shards[i]
+		s.mu.Lock()
+		for _, n := range s.m {
+			reserved += n.space.delayed + n.space.tree
+		}
+		s.mu.Unlock()
+	}
+	if k := fs.heldSpace() - fs.busyBlocks.Load(); k != reserved {
+		t.Errorf("%d blocks are reserved, inodes know of %d", k, reserved)
+	}
 	if a, b := fmt.Sprint(blocks, busy, inodes, dirs),
 		fmt.Sprint(fs.freeBlocks.Load(), fs.busyBlocks.Load(), fs.freeInodes.Load(), fs.dirCount.Load()); a != b {
 		t.Errorf("free and busy blocks, inodes and directories are %s, known are %s", a, b)
@@ -124,7 +136,11 @@ func TestSpaceIsKnown(t *testing.T) {
 					x := taken{claim: k < 2}
 					var err error
 					if x.claim {
-						x.start, x.n, err = fs.claimRun(goal, want)
+						if k := fs.takeSpace(1, int64(want), 0); k == 0 {
+							err = abi.ENOSPC
+						} else if x.start, x.n, err = fs.claimRun(goal, uint32(k)); err == nil {
+							fs.giveSpace(k - int64(x.n))
+						}
 					} else {
 						x.start, x.n, err = fs.allocRun(h, goal, want)
 					}
@@ -140,6 +156,7 @@ func TestSpaceIsKnown(t *testing.T) {
 							} else if err := fs.unallocRun(h, x.start, x.n); err != nil {
 								t.Fatal(err)
 							}
+							fs.giveSpace(int64(x.n))
 						}
 						break
 					} else if err != nil {
@@ -159,8 +176,10 @@ func TestSpaceIsKnown(t *testing.T) {
 						err = fs.freeRun(h, x.start, x.n)
 					case !x.claim:
 						err = fs.unallocRun(h, x.start, x.n)
+						fs.giveSpace(int64(x.n))
 					case k < 7:
 						fs.dropClaim(x.start, x.n)
+						fs.giveSpace(int64(x.n))
 					default:
 						if err = fs.useClaim(h, x.start, x.n); err == nil {
 							list = append(list, taken{x.start, x.n, false})
@@ -183,6 +202,7 @@ func TestSpaceIsKnown(t *testing.T) {
 			for _, x := range list {
 				if x.claim {
 					fs.dropClaim(x.start, x.n)
+					fs.giveSpace(int64(x.n))
 					continue
 				}
 				h, err := fs.begin(8)
@@ -220,6 +240,7 @@ func TestBitmapsAreGivenBack(t *testing.T) {
 			start, n, err := fs.allocRun(h, fs.groupStart(i), 3)
 			if err == nil {
 				err = fs.unallocRun(h, start, n)
+				fs.giveSpace(int64(n))
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -70,8 +70,8 @@ type FS struct {
 	busyMaps   atomic.Int32 // groups with a map of busy blocks
 	zones      zones
 	freeBlocks atomic.Int64
-	busyBlocks atomic.Int64 // of freeBlocks, those that wait for a commit
-	reserved   atomic.Int64 // blocks that content in memory will need; see reserve.go
+	freeSpace  atomic.Int64 // of freeBlocks, those that nobody has a right to; see reserve.go
+	busyBlocks atomic.Int64 // of freeBlocks, those that are known to be somebody's; see busy.go
 	freeInodes atomic.Int64
 	dirCount   atomic.Int64
 
@@ -212,7 +212,7 @@ func (fs *FS) Root() vfs.Node {
 
 // StatFS implements vfs.FileSystem.
 func (fs *FS) StatFS(s *vfs.StatFS) abi.Errno {
-	free := uint64(max(fs.freeBlocks.Load()-fs.reserved.Load(), 0))
+	free := uint64(max(fs.freeSpace.Load()+fs.busyBlocks.Load(), 0))
 	*s = vfs.StatFS{
 		Type:    disk.Magic,
 		Bsize:   int64(fs.bs),

@@ -93,6 +93,7 @@ func (fs *FS) loadGroups(strict bool) error {
 		return fs.corruptBlock(0, at, "two structures of the file system claim the block")
 	}
 	fs.freeBlocks.Store(freeBlocks)
+	fs.freeSpace.Store(freeBlocks)
 	fs.freeInodes.Store(freeInodes)
 	fs.dirCount.Store(dirs)
 	fs.overhead = fs.countOverhead()

@@ -36,6 +36,7 @@ type inode struct {
 	atimeDue   atomic.Bool
 	pages      pageTable
 	space      reservation
+	tight      int // passes in a row that ended with errTight; guarded by wbMu
 	errs       errSeq
 	wrote      disk.Time   // when content was last written to memory, if
 	nextRead   int64       // where reading goes on if it is sequential

@@ -28,8 +28,9 @@ func (n *inode) MapFrames(off, count int64, write bool) ([]vfs.Frame, abi.Errno)
 	case write && n.fs.readOnly.Load():
 		return nil, abi.EROFS
 	}
+	most := min(count>>pageShift, mapPages)
 	for tries, short := 0, 0; ; tries++ {
-		m := frameMap{n: n, off: off, left: min(count>>pageShift, mapPages), write: write}
+		m := frameMap{n: n, off: off, left: most, write: write}
 		n.mu.Lock()
 		err := m.locked()
 		n.mu.Unlock()
@@ -47,7 +48,11 @@ func (n *inode) MapFrames(off, count int64, write bool) ([]vfs.Frame, abi.Errno)
 			if err = n.convert(); err == nil {
 				continue
 			}
-		case err == abi.ENOSPC && tries == 0:
+		case err == abi.ENOSPC && (most > 1 || tries == 0):
+			most = 1 // there may be room for the first, if not for all
+			if n.fs.heldSpace() == 0 {
+				continue
+			}
 			if err = n.fs.freeBusy(); err == nil {
 				continue
 			}
@@ -122,9 +127,9 @@ func (m *frameMap) claim(end int64) error {
 	}
 	end = c.base() + int64(hi+1)<<pageShift
 	from, to := m.off>>fs.bsLog, (min(end, n.size)+int64(fs.bs)-1)>>fs.bsLog
-	holes, splits, err := n.undelayed(c, from, to)
-	if err == nil && holes+splits > 0 {
-		err = n.delay(holes, splits, int64(fs.sb.RBlocksCount))
+	holes, err := n.undelayed(c, from, to)
+	if err == nil && holes > 0 {
+		err = n.delay(holes, int64(fs.sb.RBlocksCount))
 	}
 	if err != nil {
 		fs.pages.settle(c)

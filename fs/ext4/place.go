@@ -1,6 +1,9 @@
 package ext4
 
-import "pinhole/fs/ext4/disk"
+import (
+	"pinhole/abi"
+	"pinhole/fs/ext4/disk"
+)
 
 // placesPerHandle is the most runs that a handle enters in an extent tree.
 const placesPerHandle = 16
@@ -73,27 +76,27 @@ func (b *part) placeIn(h handle, k int) error {
 
 // placeRun enters a run whose content is on the device.
 func (n *inode) placeRun(h handle, r placement) error {
-	var pool blockPool
 	if !r.claimed {
-		if err := pool.fillReserved(h, n, n.treeNeed(3)); err != nil {
-			return err
+		err := n.markRange(h, uint64(r.block), r.end(), 0)
+		if err == abi.ENOSPC {
+			err = errTight
 		}
-		defer pool.drain(h)
-		return n.markWritten(h, uint64(r.block), r.end(), &pool)
+		return err
 	}
-	need, err := n.needFor(r.block, 1)
+	var pool blockPool
+	need, err := n.pathNeed(r.block, 1)
 	if err != nil {
 		return err
 	}
-	if err := pool.fillReserved(h, n, need); err != nil {
+	if err := pool.fill(h, n, need); err != nil {
 		return err
 	}
 	defer pool.drain(h)
-	if err := n.fs.takeClaimed(h, r.home, r.n); err != nil {
+	if err := n.fs.useClaim(h, r.home, r.n); err != nil {
 		return err
 	}
 	if err := n.insertRun(h, r.run, &pool); err != nil {
-		if e := n.fs.untakeClaimed(h, r.home, r.n); e != nil {
+		if e := n.fs.unuseClaim(h, r.home, r.n); e != nil {
 			return e
 		}
 		return err
@@ -101,6 +104,9 @@ func (n *inode) placeRun(h handle, r placement) error {
 	n.addBlocks(int64(r.n))
 	n.space.claimed -= int64(r.n)
 	n.eachSlot(int64(r.block), int64(r.end()), func(s *pageSlot, mask uint8) { s.claimed &^= mask })
+	if n.space.expected() == 0 {
+		return n.shrinkTree(h)
+	}
 	return nil
 }
 

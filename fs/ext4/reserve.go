@@ -5,110 +5,71 @@ import (
 	"math/bits"
 
 	"pinhole/abi"
-	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
 )
 
 // Content gets its place on the device when it is written there, not before. What Write takes
-// into memory is only counted: a reservation says that there will be room for these blocks and for
-// what the extent tree may need to map them in the worst case, so that a full disk is told to who
-// writes and not found out afterwards.
+// into memory, and what a mapping may store to, is only counted: a reservation says that there will be
+// room for these blocks and for what the extent tree may need to map them in the worst case, so that a
+// full disk is told to who writes and not found out afterwards.
 //
-// FS.reserved is the sum of all reservations, in blocks. Whoever takes blocks in any other way has
-// to leave as many free ones as that. An inode's share is
+// Each free block is in one of three accounts, and moves between them by the number:
 //
-//	delayed + tree
+//	freeBlocks = freeSpace + busyBlocks + what is reserved
 //
-// where delayed are its blocks in memory without a place, and tree is what mapping them may need.
+//   - FS.freeSpace counts the blocks that nobody has a right to. Whoever wants blocks takes them out
+//     of it first, whatever they are for; it never gets below zero.
+//   - Busy blocks are free on the device, but known to be somebody's (busy.go): claimed, kept for a file
+//     that grows, or freed and not committed. The last two become free space by FS.freeBusy, which is
+//     tried before ENOSPC is told.
+//   - Reserved blocks are an inode's: delayed + tree (see reservation).
+//
+// So blocks that are reserved or busy cannot be taken by anybody else, and who has a reservation will
+// find as many blocks. What is left to show is that the reservation suffices. Each delayed block takes
+// one block. That tree is enough, whatever is done to the file, is shown in treereserve.go.
 
-// reservation is an inode's share of FS.reserved, guarded by the inode's lock.
+// reservation is what an inode has reserved, guarded by the inode's lock.
 type reservation struct {
 	delayed int64 // blocks of content without a place on the device
-	claimed int64 // blocks that have a place, of which the extent tree does not know yet
+	claimed int64 // blocks that have a place, and are busy, of which the extent tree does not know yet
 	tree    int64 // blocks for the extent tree
-	splits  int64 // extents that writing into unwritten ones may add
 }
 
-// available returns how many blocks are free, not kept from being used, and not reserved.
-func (fs *FS) available() int64 {
-	return fs.freeBlocks.Load() - fs.busyBlocks.Load() - fs.reserved.Load()
-}
+// expected returns how many extents the tree may have to take up for content in memory.
+func (r *reservation) expected() int64 { return r.delayed + r.claimed }
 
-// reserveSpace reserves between least and most blocks, as many as there are beyond floor, and returns
-// how many, or 0. least is at least 1.
-func (fs *FS) reserveSpace(least, most, floor int64) int64 {
+// takeSpace takes between least and most blocks out of the free space, as many as there are beyond floor,
+// and returns how many, or 0. least is at least 1.
+func (fs *FS) takeSpace(least, most, floor int64) int64 {
 	for {
-		old := fs.reserved.Load()
-		k := min(fs.freeBlocks.Load()-fs.busyBlocks.Load()-old-floor, most)
+		old := fs.freeSpace.Load()
+		k := min(old-floor, most)
 		if k < least {
 			return 0
 		}
-		if fs.reserved.CompareAndSwap(old, old+k) {
+		if fs.freeSpace.CompareAndSwap(old, old-k) {
 			return k
 		}
 	}
 }
 
-// releaseSpace gives up a reservation.
-func (fs *FS) releaseSpace(k int64) { fs.reserved.Add(-k) }
+// giveSpace makes k blocks that somebody had a right to free space.
+func (fs *FS) giveSpace(k int64) { fs.freeSpace.Add(k) }
 
-// treeFor returns how many blocks n's tree may need for as many more extents.
-func (n *inode) treeFor(extents int64) int64 {
-	if extents == 0 || !n.hasExtents() {
-		return 0
-	}
-	depth, entries := int(le.Uint16(n.d.Block[6:])), int64(le.Uint16(n.d.Block[2:]))
-	if depth == 0 && entries+extents <= disk.RootExtentEntries {
-		return 0
-	}
-	// A split leaves both halves at least half full, so that it takes that many entries to
-	// the next one.
-	half := int64(disk.ExtentBlockMax(n.fs.bs) / 2)
-	sum := int64(0)
-	for level := 0; ; level++ {
-		extents = extents/half + 1
-		sum += extents
-		if level >= depth && extents < disk.RootExtentEntries {
-			return sum
-		}
-	}
-}
+// heldSpace returns how many free blocks are not free space, some of which may become it.
+func (fs *FS) heldSpace() int64 { return fs.freeBlocks.Load() - fs.freeSpace.Load() }
 
-// delay reserves room for k more blocks of content, which may split so many extents besides. It
-// returns ENOSPC if there is none. floor is how many blocks are to be left for others.
-func (n *inode) delay(k, splits, floor int64) error {
+// delay reserves room for k more blocks of content. It returns ENOSPC if there is none. floor is how many
+// blocks are to be left for others.
+func (n *inode) delay(k, floor int64) error {
 	r := &n.space
-	tree := n.treeFor(r.delayed + r.claimed + k + r.splits + splits)
-	need := k + tree - r.tree
-	switch {
-	case need > 0:
-		if n.fs.reserveSpace(need, need, floor) == 0 {
-			return abi.ENOSPC
-		}
-	case need < 0:
-		n.fs.releaseSpace(-need)
+	tree := max(n.treeBound(r.expected()+k)-r.tree, 0)
+	if n.fs.takeSpace(k+tree, k+tree, floor) == 0 {
+		return abi.ENOSPC
 	}
 	r.delayed += k
-	r.splits += splits
-	r.tree = tree
+	r.tree += tree
 	return nil
-}
-
-// settleTree brings the reserve for the tree up to date, after the tree or what is to be mapped has
-// changed.
-func (n *inode) settleTree() {
-	r := &n.space
-	if n.pages.ndirty.Load() == 0 && r.claimed == 0 && r.delayed == 0 {
-		r.splits = 0
-	}
-	tree := n.treeFor(r.delayed + r.claimed + r.splits)
-	if tree > r.tree {
-		// What others have taken meanwhile cannot be had back; delay sees to it that this does
-		// not happen.
-		return
-	}
-	n.fs.releaseSpace(r.tree - tree)
-	r.tree = tree
 }
 
 // undelay gives up the reservations of those blocks of pages that are not dirty.
@@ -128,7 +89,7 @@ func (n *inode) releaseBlocks(k int64) {
 		return
 	}
 	n.space.delayed -= k
-	n.fs.releaseSpace(k)
+	n.fs.giveSpace(k)
 	n.settleTree()
 }
 
@@ -162,32 +123,25 @@ func (c *pageChunk) blockMask(i int, from, to int64) uint8 {
 }
 
 // undelayed returns how many of the file's blocks [from, to), which lie in c, are holes without a
-// reservation, and the number of places where extents of unwritten blocks may be split. Files that
-// cannot get blocks as they are get an extent tree.
-func (n *inode) undelayed(c *pageChunk, from, to int64) (holes, splits int64, err error) {
+// reservation. Files that cannot get blocks as they are get an extent tree.
+func (n *inode) undelayed(c *pageChunk, from, to int64) (int64, error) {
+	holes := int64(0)
 	for from < to {
 		r, err := n.mapRun(uint32(from))
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		end := min(from+int64(r.n), to)
 		if r.home == 0 {
 			if !n.hasExtents() {
-				return 0, 0, errConvert
+				return 0, errConvert
 			}
-			k := end - from
-			c.eachPage(from, end, func(s *pageSlot, mask uint8) { k -= int64(bits.OnesCount8((s.delayed | s.claimed) & mask)) })
-			holes += k
-		} else if r.unwritten() {
-			k := end - from
-			c.eachPage(from, end, func(s *pageSlot, mask uint8) { k -= int64(bits.OnesCount8(s.dirty & mask)) })
-			if k > 0 {
-				splits += 2
-			}
+			holes += end - from
+			c.eachPage(from, end, func(s *pageSlot, mask uint8) { holes -= int64(bits.OnesCount8((s.delayed | s.claimed) & mask)) })
 		}
 		from = end
 	}
-	return holes, splits, nil
+	return holes, nil
 }
 
 // setDelayed notes that the holes among the file's blocks [from, to) have a reservation, and

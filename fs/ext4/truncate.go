@@ -16,14 +16,28 @@ func (n *inode) resize(size int64) error {
 	for tries := 0; ; tries++ {
 		n.alone()
 		n.mu.Lock()
-		err := n.resizeLocked(size)
+		var err error
+		if size < n.size && tries == 0 {
+			err = n.raiseTree(0, 0)
+		}
+		if err == nil {
+			err = n.resizeLocked(size)
+		}
 		n.mu.Unlock()
 		n.wbMu.Unlock()
-		if err != errNoFrame {
+		switch {
+		case err == abi.ENOSPC && tries == 0:
+			// Without content on its way nothing needs to be reserved. Should it not get there, it is
+			// cut all the same.
+			if err := n.writeback(); err != nil {
+				n.fs.log("truncating inode %d: %v", n.ino, err)
+			}
+		case err != errNoFrame:
 			return err
-		}
-		if err := n.fs.makeRoom(tries); err != nil {
-			return err
+		default:
+			if err := n.fs.makeRoom(tries); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -120,58 +134,84 @@ func (n *inode) blocksBehind(size int64) bool {
 // and the inode is on the orphan list, so that a crash in between is mended by a mount.
 func (n *inode) truncateBlocks(size int64) error {
 	from := uint64(size+int64(n.fs.bs)-1) >> n.fs.bsLog
-	return n.cutBlocks(from, maxFileBlocks)
+	_, err := n.cutBlocks(from, maxFileBlocks)
+	return err
 }
 
-// cutBlocks frees the blocks [from, to) of the file, a handle at a time.
-func (n *inode) cutBlocks(from, to uint64) error {
+// cutBlocks frees the blocks [from, to) of the file, a handle at a time, and returns from where on that is
+// done, which is from unless there is an error.
+func (n *inode) cutBlocks(from, to uint64) (uint64, error) {
 	if from >= to || !n.hasContent() {
-		return nil
+		return from, nil
 	}
 	if err := n.loadRuns(); err != nil {
-		return err
+		return to, err
 	}
-	for done := false; !done; {
+	defer n.settleTree()
+	for to > from {
 		credits, err := n.cutCredits(), error(nil)
 		if !n.hasExtents() {
 			if credits, err = n.indirectCredits(); err != nil {
-				return err
+				return to, err
 			}
 		}
 		h, err := n.fs.begin(credits)
 		if err != nil {
-			return err
+			return to, err
 		}
-		done, err = n.cutOnce(h, from, to)
+		to, err = n.cutOnce(h, from, to)
 		h.end()
 		if err != nil {
-			return err
+			return to, err
 		}
 	}
-	n.settleTree()
-	return nil
+	return from, nil
 }
 
-// cutOnce does as much of cutBlocks as belongs in one handle.
-func (n *inode) cutOnce(h handle, from, to uint64) (bool, error) {
+// cutOnce does as much of cutBlocks as belongs in one handle, and returns from where on that is done.
+func (n *inode) cutOnce(h handle, from, to uint64) (uint64, error) {
 	if err := h.inode(n); err != nil {
-		return false, err
+		return to, err
 	}
 	n.touched(h, true)
 	if !n.hasExtents() {
-		if from == 0 {
-			return true, n.freeIndirect(h)
+		if from == 0 && to == maxFileBlocks {
+			if err := n.freeIndirect(h); err != nil {
+				return to, err
+			}
+			return 0, nil
 		}
 		if err := n.toExtents(h); err != nil {
-			return false, err
+			return to, err
 		}
 	}
 	var pool blockPool
-	if to < maxFileBlocks {
-		if err := pool.fill(h, n, n.treeNeed(1)); err != nil {
-			return false, err
-		}
-		defer pool.drain(h)
+	need, err := n.splitNeed(from, to)
+	if err == nil && need > 0 {
+		err = n.raiseTree(1, need)
 	}
+	if err == nil {
+		err = pool.fill(h, n, need)
+	}
+	if err != nil {
+		return to, err
+	}
+	defer pool.drain(h)
 	return n.cutRange(h, from, to, &pool)
+}
+
+// splitNeed returns how many blocks the tree may need to have the blocks [from, to) cut out.
+func (n *inode) splitNeed(from, to uint64) (int, error) {
+	if from == 0 || to == maxFileBlocks {
+		return 0, nil
+	}
+	before, err := n.mapRun(uint32(from - 1))
+	if err != nil || before.home == 0 {
+		return 0, err
+	}
+	last, err := n.mapRun(uint32(to - 1))
+	if err != nil || last.home == 0 || last.n == 1 {
+		return 0, err
+	}
+	return n.pathNeed(uint32(to-1), 1)
 }

@@ -87,10 +87,10 @@ func (w *writer) run() error {
 			if err := n.convert(); err != nil {
 				return err
 			}
-		case err == abi.ENOSPC && tries < 4 && (!w.small || fs.busyBlocks.Load()+fs.reserved.Load() > 0):
+		case err == abi.ENOSPC && tries < 4 && (!w.small || fs.heldSpace() > 0):
 			// What is reserved for the worst case, or freed but not committed, may do; else there may be
 			// room for a part.
-			if fs.busyBlocks.Load()+fs.reserved.Load() > 0 {
+			if fs.heldSpace() > 0 {
 				if err := fs.freeBusy(); err != nil {
 					return err
 				}
@@ -196,13 +196,13 @@ func (w *writer) prepare(c *pageChunk, end int64) (int64, error) {
 		}
 	}
 	from, to := w.blocks(end)
-	holes, splits, err := n.undelayed(c, from, to)
-	if err != nil || holes+splits == 0 {
+	holes, err := n.undelayed(c, from, to)
+	if err != nil || holes == 0 {
 		return end, err
 	}
-	err = n.delay(holes, splits, int64(fs.sb.RBlocksCount))
+	err = n.delay(holes, int64(fs.sb.RBlocksCount))
 	if err == abi.ENOSPC && privileged(w.s) {
-		err = n.delay(holes, splits, 0)
+		err = n.delay(holes, 0)
 	}
 	if err == nil {
 		w.holes = holes

@@ -313,13 +313,20 @@ func (b *part) finish(err error) {
 func (p *pass) fail(err error) {
 	if p.err == nil {
 		p.err = err
-		p.n.failed(err)
+		if err != errTight { // which is nobody's business
+			p.n.failed(err)
+		}
 	}
 }
 
 // end ends a pass, of which nothing is under way.
 func (p *pass) end() {
 	n := p.n
+	if p.err == errTight {
+		p.err = n.loosen()
+	} else if p.err == nil {
+		n.tight = 0
+	}
 	if len(p.todo) > 0 {
 		n.mu.Lock()
 		for _, c := range p.todo {
@@ -355,10 +362,12 @@ func (n *inode) writeback() error { return n.writeOut(false) }
 // writeOut is writeback. With sync, the device is flushed, too, if nothing else has to be done
 // before; the caller's flush is free then.
 func (n *inode) writeOut(sync bool) error {
-	n.wbMu.Lock()
-	w := writeBehind{fs: n.fs, sync: sync}
-	w.file(&pass{n: n, urgency: now})
-	return w.close()
+	return whileTight(func() error {
+		n.wbMu.Lock()
+		w := writeBehind{fs: n.fs, sync: sync}
+		w.file(&pass{n: n, urgency: now})
+		return w.close()
+	})
 }
 
 // writeBlocks writes what is dirty of the file's blocks [from, to), which lie in one page and have a

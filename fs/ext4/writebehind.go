@@ -163,6 +163,17 @@ func (fs *FS) writeContent(u urgency) error { return fs.writeFiles(fs.pages.take
 
 // writeFiles is writeContent for some files.
 func (fs *FS) writeFiles(list []*inode, u urgency) error {
+	return whileTight(func() error {
+		err := fs.writeOnce(list, u)
+		if err == errTight {
+			list = fs.pages.takeWaiting() // those that are left are among them
+		}
+		return err
+	})
+}
+
+// writeOnce is writeFiles without a second try.
+func (fs *FS) writeOnce(list []*inode, u urgency) error {
 	w := writeBehind{fs: fs}
 	for i, n := range list {
 		if !fs.inodes.hold(n) {

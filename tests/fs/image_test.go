@@ -199,6 +199,9 @@ func (k kind) subject(t testing.TB, c *clock) func() (vfstest.Instance, error) {
 		maps := &vfstest.Maps{RAM: make([]byte, cache), Device: faultdev.Mapped{Device: dev}}
 		mount := func() (*ext4.FS, error) {
 			o := ext4.Options{Arena: blockdev.NewArena(maps.RAM), CacheBytes: cache, Revoke: maps.Revoke, Log: func(format string, args ...any) {
+				if strings.HasPrefix(format, "reserve of inode") {
+					t.Errorf(format, args...)
+				}
 				if !strings.HasPrefix(format, "orphans:") && !strings.HasPrefix(format, "journal replayed") {
 					t.Logf(format, args...)
 				}

@@ -102,9 +102,6 @@ func TestNoRoom(t *testing.T) {
 				if !long && (testing.Short() || i%2 == 0) != (k.block == 1024) {
 					t.Skip("a sample: half of the tasks on each kind of image")
 				}
-				if (task.name == "split" || task.name == "punch") && k.block == 1024 && !long {
-					t.Skip("pending: trees that have to grow for less, without room")
-				}
 				base := prepared(t, k, task)
 				var want []string
 				var before, after vfs.StatFS
