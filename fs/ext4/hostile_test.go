@@ -305,3 +305,40 @@ func FuzzImage(f *testing.F) {
 		useHostile(t, img, 1)
 	})
 }
+
+// TestContentAfterDamage: once damage was found, content is not written any more, neither over what is there
+// nor to new places, and whoever syncs is told.
+func TestContentAfterDamage(t *testing.T) {
+	for _, opts := range [][]string{nil, {"-O", "^has_journal"}} {
+		fs, dev := mount(t, mkfs(t, "16M", opts...), true, Options{FlushAfter: time.Hour, CommitEvery: time.Hour})
+		root := fs.Root()
+		n := create(t, root, "file", abi.S_IFREG|0o644).(*inode)
+		write := func(off int64) {
+			if k, _, e := n.Write(off, 8192, &copySource{make([]byte, 8192)}); e != 0 || k != 8192 {
+				t.Fatal(k, e)
+			}
+		}
+		write(0)
+		if e := fs.Sync(); e != 0 {
+			t.Fatal(e)
+		}
+		write(0)
+		write(1 << 20)
+		fs.corruptInode(n.ino, "a test")
+		dev.RecordFrom()
+		if e := n.Sync(false); e == 0 {
+			t.Error("fsync says that all is well")
+		}
+		if e := fs.Sync(); e == 0 {
+			t.Error("sync says that all is well")
+		}
+		for _, e := range dev.Events() {
+			if e.Op == faultdev.Write {
+				t.Errorf("%v: %v", opts, e)
+			}
+		}
+		n.Unref()
+		root.Unref()
+		fs.Unmount()
+	}
+}

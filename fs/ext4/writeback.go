@@ -400,7 +400,7 @@ func (n *inode) writeBlocks(from, to int64) error {
 	if len(vecs) == 0 {
 		return nil
 	}
-	if err := fs.dev.WriteV(vecs); err != nil {
+	if err := fs.writeVecs(vecs); err != nil {
 		err = fmt.Errorf("content of inode %d: %w", n.ino, err)
 		n.failed(err)
 		return err

@@ -3,6 +3,7 @@ package ext4
 import (
 	"fmt"
 
+	"pinhole/abi"
 	"pinhole/blockdev"
 )
 
@@ -91,13 +92,36 @@ func (f *flight) write(fs *FS, sync bool) error {
 			vecs = append(vecs, b.vecs...)
 		}
 	}
-	switch {
-	case len(vecs) == 0:
+	if len(vecs) == 0 {
 		return nil
-	case sync:
-		return blockdev.Commit(fs.dev, vecs, blockdev.Vec{})
+	}
+	if !sync {
+		return fs.writeVecs(vecs)
+	}
+	if err := fs.unwritable(); err != nil {
+		return err
+	}
+	return blockdev.Commit(fs.dev, vecs, blockdev.Vec{})
+}
+
+// writeVecs gives content to the device.
+func (fs *FS) writeVecs(vecs []blockdev.Vec) error {
+	if err := fs.unwritable(); err != nil {
+		return err
 	}
 	return fs.dev.WriteV(vecs)
+}
+
+// unwritable returns an error once damage was found: where content would go may be somebody else's, and no
+// transaction will ever lead to it.
+func (fs *FS) unwritable() error {
+	if !fs.damaged.Load() {
+		return nil
+	}
+	if err := fs.aborted(); err != nil {
+		return err
+	}
+	return abi.EROFS
 }
 
 // land waits for the batch that the device has, and finishes it.
@@ -117,7 +141,7 @@ func (w *writeBehind) finish(f *flight, err error) {
 		if e != nil && len(f.parts) > 1 {
 			// Not all of them need to suffer for one.
 			if e = nil; len(b.vecs) > 0 {
-				e = w.fs.dev.WriteV(b.vecs)
+				e = w.fs.writeVecs(b.vecs)
 			}
 		}
 		if e != nil {

@@ -18,7 +18,7 @@ type Options struct {
 	// Without is what the file system does not have: "xattr", "holes", "seekhole",
 	// "fallocate", "punch", "zero"; or "limit", if it does not get full within a gigabyte.
 	Without []string
-	// Skip names cases that do not fit the file system, with the reason.
+	// Skip names cases that do not fit the file system, with the reason; "differential" is all of those.
 	Skip map[string]string
 	// Remount unmounts a file system, of which no node is in use, and mounts it again. It may be nil.
 	Remount func(t testing.TB, fs vfs.FileSystem) vfs.FileSystem
@@ -56,6 +56,9 @@ func Run(t *testing.T, o Options) {
 		})
 	}
 	t.Run("differential", func(t *testing.T) {
+		if why := o.Skip["differential"]; why != "" {
+			t.Skip(why)
+		}
 		for seed := range uint64(4) {
 			t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { o.differential(t, seed+1, 3000) })
 		}
