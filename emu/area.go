@@ -8,8 +8,12 @@ import (
 )
 
 // areas divides the address space of guests among the processes of the sandbox: each space has a part
-// of Machine.Area, and one at a time the low area. The first process has half of all; what the others
-// get is small against what is free, so that there is room for many of them.
+// of Machine.Area, and one at a time the low area. What the first process gets is large, what the others
+// get is small against what is free, so that there is room for many of them. A mapping that is asked for
+// somewhere else gets that place, too, if it is nobody's: run-times choose at random where their heaps are to
+// grow, and try many places if they do not get the first.
+//
+// Lock order: space.mu, areas.mu.
 type areas struct {
 	lo, hi       abi.Addr
 	lowLo, lowHi abi.Addr
@@ -25,9 +29,13 @@ type areas struct {
 type areaRun struct{ at, n int }
 
 const (
-	areaUnits = 4096 // units of the whole area
-	areaShare = 32   // a process gets at most this part of the largest free run,
-	areaMost  = 32   // and at most as many units
+	areaUnits = 4096          // units of the whole area
+	areaFirst = areaUnits / 8 // of the first process
+	areaShare = 32            // another gets at most this part of the largest free run,
+	areaMost  = 8             // and at most as many units
+
+	annexMost  = 64      // units that a process can have besides its part
+	annexLeast = 1 << 20 // bytes of a mapping that gets another unit
 )
 
 func newAreas(m Machine) *areas {
@@ -36,6 +44,7 @@ func newAreas(m Machine) *areas {
 	a.lowLo, a.lowHi = m.LowArea()
 	a.unit = max(pageDown(uint64(a.hi-a.lo)/areaUnits), pageSize)
 	n := int(uint64(a.hi-a.lo) / a.unit)
+	a.hi = a.lo + abi.Addr(uint64(n)*a.unit)
 	a.spaces = make([]atomic.Pointer[space], n)
 	a.free = []areaRun{{0, n}}
 	return a
@@ -45,12 +54,12 @@ func newAreas(m Machine) *areas {
 func (a *areas) give(s *space) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all, largest := len(a.spaces), 0
+	largest := 0
 	for _, r := range a.free {
 		largest = max(largest, r.n)
 	}
-	n := all / 2
-	if largest < all {
+	n := min(areaFirst, largest)
+	if largest < len(a.spaces) {
 		n = 1
 		for 2*n <= min(largest/areaShare, areaMost) {
 			n *= 2
@@ -60,43 +69,137 @@ func (a *areas) give(s *space) bool {
 		if at, ok := a.take(n); ok {
 			s.lo, s.hi = a.lo+abi.Addr(uint64(at)*a.unit), a.lo+abi.Addr(uint64(at+n)*a.unit)
 			s.top = s.hi
-			for i := at; i < at+n; i++ {
-				a.spaces[i].Store(s)
-			}
+			a.own(areaRun{at, n}, s)
 			return true
 		}
 	}
 	return false
 }
 
+// own notes whose a run is; nil: nobody's.
+func (a *areas) own(r areaRun, s *space) {
+	for i := r.at; i < r.at+r.n; i++ {
+		a.spaces[i].Store(s)
+	}
+}
+
 // take takes n units in the lowest place that is a multiple of n. Locked.
 func (a *areas) take(n int) (at int, ok bool) {
 	for i, r := range a.free {
-		at = (r.at + n - 1) / n * n
-		if at+n > r.at+r.n {
-			continue
+		if at = (r.at + n - 1) / n * n; at+n <= r.at+r.n {
+			a.cut(i, areaRun{at, n})
+			return at, true
 		}
-		var rest []areaRun
-		if at > r.at {
-			rest = append(rest, areaRun{r.at, at - r.at})
-		}
-		if end := at + n; end < r.at+r.n {
-			rest = append(rest, areaRun{end, r.at + r.n - end})
-		}
-		a.free = append(a.free[:i:i], append(rest, a.free[i+1:]...)...)
-		return at, true
 	}
 	return 0, false
 }
 
-// takeBack takes back what s, which is empty, has.
-func (a *areas) takeBack(s *space) {
+// cut takes r, which lies in a.free[i], out of it. Locked.
+func (a *areas) cut(i int, r areaRun) {
+	f := a.free[i]
+	var rest []areaRun
+	if r.at > f.at {
+		rest = append(rest, areaRun{f.at, r.at - f.at})
+	}
+	if end := r.at + r.n; end < f.at+f.n {
+		rest = append(rest, areaRun{end, f.at + f.n - end})
+	}
+	a.free = append(a.free[:i:i], append(rest, a.free[i+1:]...)...)
+}
+
+// extend gives s, which is locked, all of [at, at+n) in addition to what it has, if nobody else has it. It tells
+// whether s has all of it then.
+func (a *areas) extend(s *space, at abi.Addr, n uint64) bool {
+	if n < annexLeast || at < a.lo || at >= a.hi || n > uint64(a.hi-at) {
+		return false
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := areaRun{int(uint64(s.lo-a.lo) / a.unit), int(uint64(s.hi-s.lo) / a.unit)}
-	for i := r.at; i < r.at+r.n; i++ {
-		a.spaces[i].Store(nil)
+	first, last := a.unitOf(at), a.unitOf(at+abi.Addr(n)-1)
+	if last-first >= annexMost {
+		return false
 	}
+	more := 0
+	for i := first; i <= last; i++ {
+		switch a.spaces[i].Load() {
+		case nil:
+			more++
+		case s:
+		default:
+			return false
+		}
+	}
+	if s.annexes+more > annexMost {
+		return false
+	}
+	s.annexes += more
+	for i := first; i <= last; i++ {
+		if a.spaces[i].Load() == s {
+			continue
+		}
+		for j, f := range a.free {
+			if i >= f.at && i < f.at+f.n {
+				a.cut(j, areaRun{i, 1})
+				break
+			}
+		}
+		a.spaces[i].Store(s)
+	}
+	return true
+}
+
+func (a *areas) unitOf(at abi.Addr) int {
+	return int(uint64(at-a.lo) / a.unit)
+}
+
+// has tells whether all of [at, at+n) is s's.
+func (a *areas) has(s *space, at abi.Addr, n uint64) bool {
+	if at < a.lo || at >= a.hi || n > uint64(a.hi-at) {
+		return false
+	}
+	for i, last := a.unitOf(at), a.unitOf(at+abi.Addr(max(n, 1))-1); i <= last; i++ {
+		if a.spaces[i].Load() != s {
+			return false
+		}
+	}
+	return true
+}
+
+// end returns how far what s has around at goes on without a break.
+func (a *areas) end(s *space, at abi.Addr) abi.Addr {
+	if at < a.lo {
+		return a.lowHi
+	}
+	i := a.unitOf(at)
+	for i < len(a.spaces) && a.spaces[i].Load() == s {
+		i++
+	}
+	return a.lo + abi.Addr(uint64(i)*a.unit)
+}
+
+// takeBack takes back what s, which is empty, has; with keep set all but its part.
+func (a *areas) takeBack(s *space, keep bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	part := areaRun{a.unitOf(s.lo), int(uint64(s.hi-s.lo) / a.unit)}
+	if !keep {
+		a.giveBack(part)
+	}
+	for i := 0; i < len(a.spaces) && s.annexes > 0; i++ {
+		if a.spaces[i].Load() == s && (i < part.at || i >= part.at+part.n) {
+			a.giveBack(areaRun{i, 1})
+			s.annexes--
+		}
+	}
+	if a.low == s {
+		a.low = nil
+		s.hasLow.Store(false)
+	}
+}
+
+// giveBack makes r free. Locked.
+func (a *areas) giveBack(r areaRun) {
+	a.own(r, nil)
 	i := 0
 	for i < len(a.free) && a.free[i].at < r.at {
 		i++
@@ -128,23 +231,10 @@ func (a *areas) giveLow(s *space) bool {
 	return a.low == s
 }
 
-// dropLow takes the low area back from s, if s, which is empty, has it.
-func (a *areas) dropLow(s *space) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.low == s {
-		a.low = nil
-		s.hasLow.Store(false)
-	}
-}
-
 // of returns the space that an address belongs to, or nil.
 func (a *areas) of(at abi.Addr) *space {
 	if at >= a.lo && at < a.hi {
-		if i := uint64(at-a.lo) / a.unit; i < uint64(len(a.spaces)) {
-			return a.spaces[i].Load()
-		}
-		return nil
+		return a.spaces[a.unitOf(at)].Load()
 	}
 	if at >= a.lowLo && at < a.lowHi {
 		a.mu.Lock()
@@ -156,11 +246,9 @@ func (a *areas) of(at abi.Addr) *space {
 
 // all returns all spaces.
 func (a *areas) all() (list []*space) {
-	var last *space
 	for i := range a.spaces {
-		if s := a.spaces[i].Load(); s != nil && s != last {
+		if s := a.spaces[i].Load(); s != nil && a.unitOf(s.lo) == i {
 			list = append(list, s)
-			last = s
 		}
 	}
 	return list

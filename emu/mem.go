@@ -81,8 +81,12 @@ func (t *Task) memMap(addr abi.Addr, n uint64, prot, flags uint32, fd int32, off
 
 // place finds where n bytes are to be mapped. Locked.
 func (s *space) place(t *Task, addr abi.Addr, n uint64, flags uint32) (abi.Addr, abi.Errno) {
-	if flags&(abi.MAP_FIXED|abi.MAP_FIXED_NOREPLACE) != 0 && s.k.areas.isLow(addr, n) {
-		s.k.areas.giveLow(s)
+	if flags&(abi.MAP_FIXED|abi.MAP_FIXED_NOREPLACE) != 0 && !s.inside(addr, n) {
+		if s.k.areas.isLow(addr, n) {
+			s.k.areas.giveLow(s)
+		} else {
+			s.k.areas.extend(s, addr, n)
+		}
 	}
 	switch {
 	case flags&abi.MAP_FIXED_NOREPLACE != 0:

@@ -30,7 +30,7 @@ type memMachine struct {
 }
 
 const (
-	memArea = 4 << 30
+	memArea = 16 << 30
 	memRAM  = 64 << 20
 )
 

@@ -24,7 +24,8 @@ type space struct {
 	lo, hi abi.Addr // where mappings go
 	top    abi.Addr // mappings without a place of their own are put below, as high as they fit
 
-	hasLow atomic.Bool // has the low area as well: see areas
+	hasLow  atomic.Bool // has the low area as well: see areas
+	annexes int         // units that it has besides [lo, hi); guarded by areas.mu
 
 	mu     sync.Mutex
 	set    vmaSet
@@ -90,15 +91,15 @@ func (v *vma) charge() uint64 {
 	return 0
 }
 
-// inside tells whether [a, a+n) is guest address space, all in one area.
+// inside tells whether [a, a+n) is address space of the process.
 func (s *space) inside(a abi.Addr, n uint64) bool {
-	return a >= s.lo && a <= s.hi && n <= uint64(s.hi-a) || s.hasLow.Load() && s.k.areas.isLow(a, n)
+	return a >= s.lo && a <= s.hi && n <= uint64(s.hi-a) || s.hasLow.Load() && s.k.areas.isLow(a, n) || s.k.areas.has(s, a, n)
 }
 
 // find returns a place for n bytes: the hint if it is free, else the highest place below top.
 // Locked.
 func (s *space) find(hint abi.Addr, n uint64, low bool) (abi.Addr, bool) {
-	if hint = pageDown(hint); hint != 0 && s.inside(hint, n) && s.set.free(hint, hint+abi.Addr(n)) {
+	if hint = pageDown(hint); hint != 0 && (s.inside(hint, n) || s.k.areas.extend(s, hint, n)) && s.set.free(hint, hint+abi.Addr(n)) {
 		return hint, true
 	}
 	if low {
@@ -322,7 +323,7 @@ func (s *space) size() uint64 {
 // release empties the space and, if nobody is to use it any more, gives its addresses back.
 func (s *space) release() {
 	if s.clear() {
-		s.k.areas.takeBack(s)
+		s.k.areas.takeBack(s, false)
 	}
 }
 
@@ -336,22 +337,20 @@ func (s *space) clear() (all bool) {
 		lo := s.set.runs[0].v[0].start
 		last := s.set.runs[len(s.set.runs)-1].v
 		hi := last[len(last)-1].end
-		if low := s.k.areas.lowHi; lo < low {
-			hi = min(hi, low) // the kernel lies between the areas
-		}
+		hi = min(hi, s.k.areas.end(s, lo)) // in between may be the kernel, or others
 		if s.unmap(lo, hi) != 0 {
 			s.forget(lo, hi) // the host has none to give: what is left there is nobody's
 			all = false
 		}
 	}
-	s.dropWindows(s.lo, s.hi)
+	s.dropWindows(0, guestEnd)
 	for _, k := range s.kept {
 		s.join(k)
 	}
 	s.kept = nil
 	s.heap, s.brk, s.top = 0, 0, s.hi
 	if all {
-		s.k.areas.dropLow(s)
+		s.k.areas.takeBack(s, true)
 	}
 	return all
 }

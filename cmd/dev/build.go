@@ -87,7 +87,8 @@ func (t *tree) buildTools(ctx context.Context) error {
 	}
 	kernel := filepath.Join(bin, "pinhole-kernel")
 	cmd := t.goCmd(ctx, "build", "-trimpath", "-overlay", overlay, "-ldflags", "-T "+kernelBase+" -s -w", "-o", kernel, "./cmd/pinhole-kernel")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// Its heap keeps out of the addresses that guests have: see runtime/host.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=norandomizedheapbase64")
 	if err := run(cmd); err != nil {
 		return err
 	}

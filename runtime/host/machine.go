@@ -22,7 +22,7 @@ type Config struct {
 
 	CPUs        int    // processors to use at once; 0: as many as the host allows
 	MemoryLimit int64  // bytes that guests may have
-	AreaBytes   uint64 // address space of guests, a multiple of 2 MiB; 0: 4 TiB
+	AreaBytes   uint64 // address space of guests, a multiple of 2 MiB; 0: 64 TiB
 
 	// HostThreads is the number of host threads; 0: enough for two guests on each processor, eight
 	// at least. There can never be more.
@@ -90,7 +90,7 @@ func New(cfg Config) (*Machine, error) {
 
 	size := cfg.AreaBytes
 	if size == 0 {
-		size = 4 << 40
+		size = areaBytes
 	}
 	if m.area, err = reserve(size); err != nil {
 		return nil, fmt.Errorf("host: cannot reserve %d GiB of address space for guests: %w", size>>30, err)

@@ -14,6 +14,12 @@ const (
 	lowBegin = 0x10000 // vm.mmap_min_addr at most
 	lowEnd   = 0x60000000
 
+	// Where the rest is, if it is free there: nearly all that is not the kernel's, since Go programs want
+	// their heaps anywhere below 1<<46. The kernel itself is built to have its own at 0xc0<<32. Where
+	// things come to lie in it is random all the same.
+	areaBegin = 1 << 40
+	areaBytes = 64 << 40
+
 	noFile = 0xffffffff // descriptor -1 of anonymous mappings
 
 	pageSize  = 4096
@@ -31,10 +37,20 @@ func (s span) has(a abi.Addr, n uint64) bool {
 	return a >= s.lo && a < s.hi && n <= uint64(s.hi-a)
 }
 
-// reserve takes n bytes of address space, from a multiple of hugePage on.
+const fixedNoReplace = 0x100000
+
+// reserve takes n bytes of address space, from areaBegin on or, if they are not free there, from another multiple of
+// hugePage.
 func reserve(n uint64) (span, error) {
-	p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, uintptr(n+hugePage), syscall.PROT_NONE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE, noFile, 0)
+	const flags = syscall.MAP_ANON | syscall.MAP_PRIVATE | syscall.MAP_NORESERVE
+	if p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, areaBegin, uintptr(n), syscall.PROT_NONE, flags|fixedNoReplace, noFile, 0); e == 0 {
+		if p == areaBegin {
+			return span{areaBegin, areaBegin + abi.Addr(n)}, nil
+		}
+		// Linux before 4.17 takes the address as a hint.
+		syscall.RawSyscall(syscall.SYS_MUNMAP, p, uintptr(n), 0)
+	}
+	p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, 0, uintptr(n+hugePage), syscall.PROT_NONE, flags, noFile, 0)
 	if e != 0 {
 		return span{}, e
 	}
@@ -51,7 +67,6 @@ func reserve(n uint64) (span, error) {
 
 // reserveLow takes the range below the kernel, or nothing if the kernel itself is in there.
 func reserveLow() span {
-	const fixedNoReplace = 0x100000
 	p, _, e := syscall.RawSyscall6(syscall.SYS_MMAP, lowBegin, lowEnd-lowBegin, syscall.PROT_NONE,
 		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE|fixedNoReplace, noFile, 0)
 	if e != 0 {
