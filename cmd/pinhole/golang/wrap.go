@@ -36,7 +36,7 @@ func Run(args []string, execute Exec) error {
 	case "build", "run", "test", "install":
 	default:
 		// It builds nothing that a sandbox runs.
-		return goCommand(append(append(where, command), args...), nil)
+		return goCommand("go", append(append(where, command), args...), nil)
 	}
 	env, err := settings(where)
 	if err != nil {
@@ -58,7 +58,11 @@ func Run(args []string, execute Exec) error {
 		return err
 	}
 	line := append(append(append(where, command), added...), w.args...)
-	return goCommand(line, append(own, "CGO_ENABLED=0"))
+	program := "go"
+	if own != nil {
+		program = filepath.Join(goroot, "bin", "go") // PATH's would take the toolchain by its first name
+	}
+	return goCommand(program, line, append(own, "CGO_ENABLED=0"))
 }
 
 // subcommand takes the command out of a go command line. where are its flags -C.
@@ -151,8 +155,8 @@ func outsideCache(env map[string]string) (goroot string, own []string, err error
 }
 
 // goCommand runs the go command.
-func goCommand(args, env []string) error {
-	cmd := exec.Command("go", args...)
+func goCommand(program string, args, env []string) error {
+	cmd := exec.Command(program, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), env...)
 	// A terminal sends an interrupt to the go command, too, which knows what to do.

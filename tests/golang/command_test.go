@@ -1,0 +1,311 @@
+package golang
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pinhole/tests/harness"
+)
+
+// module writes a module into a directory of its own and returns that.
+func module(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	files["go.mod"] = "module example.com/m\n\ngo 1.25\n"
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const testedModule = `package m
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var word = flag.String("word", "", "")
+
+func TestPass(t *testing.T) { t.Log("a line"); fmt.Println("printed") }
+
+func TestFail(t *testing.T) {
+	t.Run("sub", func(t *testing.T) { t.Errorf("%d", double(4)) })
+	t.Run("good", func(t *testing.T) {})
+}
+
+func TestSkip(t *testing.T) { t.Skip("for a reason") }
+
+func TestPlace(t *testing.T) {
+	b, err := os.ReadFile("testdata/x")
+	up, err2 := os.ReadFile(filepath.Join("..", "go.mod"))
+	wd, err3 := os.Getwd()
+	if string(b) != "data\n" || !strings.HasPrefix(string(up), "module") || err != nil || err2 != nil || err3 != nil {
+		t.Error(b, up, err, err2, err3)
+	}
+	if err := os.WriteFile("left-behind", nil, 0o666); err != nil {
+		t.Error(err)
+	}
+	t.Log(wd, *word, os.Getenv("GIVEN"), os.Getenv("SECRET"), len(os.TempDir()) > 0)
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil || f.Close() != nil {
+		t.Error(err)
+	}
+}
+
+func TestCrash(t *testing.T) {
+	if *word == "crash" {
+		var p *int
+		*p = 1
+	}
+	if *word == "exit" {
+		os.Exit(5)
+	}
+	if *word == "hang" {
+		select {}
+	}
+}
+
+func BenchmarkDouble(b *testing.B) {
+	for b.Loop() {
+		double(1)
+	}
+}
+
+func FuzzDouble(f *testing.F) {
+	f.Add(1)
+	f.Fuzz(func(t *testing.T, n int) { double(n) })
+}
+
+func Example() {
+	fmt.Println(double(2))
+	// Output: 4
+}
+`
+
+var tested = map[string]string{
+	"p/double.go":      "package m\n\nfunc double(n int) int {\n\tif n == 77 {\n\t\treturn 0\n\t}\n\treturn 2 * n\n}\n",
+	"p/double_test.go": testedModule,
+	"p/testdata/x":     "data\n",
+	"none/none.go":     "package none\n",
+	"bad/bad_test.go":  "package bad\n\nfunc f() { undefined() }\n",
+}
+
+// pinholeGo runs a command of pinhole go in dir.
+func pinholeGo(t *testing.T, dir string, args ...string) harness.Result {
+	t.Helper()
+	return harness.Exec(t, dir, "", harness.Pinhole(t), append([]string{"go"}, args...)...)
+}
+
+// times are what differs between two runs of a test.
+var times = regexp.MustCompile(`\d+\.\d+s\b|"(Time|Elapsed)":[^,}]*|0x[0-9a-f]+|go-build\d+|TestPlace\d+|goroutine \d+|in goroutine \d+`)
+
+// TestGoTest: pinhole go test says what go test says, and ends as it does.
+func TestGoTest(t *testing.T) {
+	dir := module(t, tested)
+	for _, args := range []string{
+		"test ./p ./none",
+		"test -v ./p",
+		"test -v -run TestP ./p -args -word w",
+		"test -json -run Pass|Skip ./p",
+		"test ./bad",
+		"test -run Crash ./p -word=crash",
+		"test -run Crash ./p -word=exit",
+		"test -run Crash -timeout 300ms ./p -word=hang",
+		"test -run Nothing ./...",
+		"test ./missing",
+		"test -list . ./p",
+		"test -run=x -fuzz=FuzzDouble -fuzztime=20x -parallel=1 ./p",
+		"vet ./p",
+		"list ./...",
+	} {
+		t.Run(args, func(t *testing.T) {
+			want := harness.Exec(t, dir, "", "go", strings.Fields(args)...)
+			os.Remove(filepath.Join(dir, "p", "left-behind"))
+			got := pinholeGo(t, dir, strings.Fields(args)...)
+			for _, s := range []*string{&want.Stdout, &want.Stderr, &got.Stdout, &got.Stderr} {
+				*s = times.ReplaceAllString(*s, "X")
+				if strings.Contains(args, "fuzz") {
+					*s = regexp.MustCompile(`(?m)^fuzz: .*\n`).ReplaceAllString(*s, "")
+				}
+				// How deep in the runtime a crash is noticed differs between the two kinds of programs.
+				*s = regexp.MustCompile(`(?m)\+X( fp=X sp=X pc=X)?$|\(X.*\)$|, X+`).ReplaceAllString(*s, "")
+			}
+			if strings.Contains(args, "hang") {
+				for _, s := range []*string{&want.Stdout, &got.Stdout} {
+					*s, _, _ = strings.Cut(*s, "\n\n")
+				}
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("(-go +pinhole go)\n%s", d)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "p", "left-behind")); err == nil {
+				t.Error("what a test has written has come out")
+			}
+		})
+	}
+}
+
+// TestGoTestFiles: what go test is asked for comes out.
+func TestGoTestFiles(t *testing.T) {
+	dir := module(t, tested)
+	r := pinholeGo(t, dir, "test", "-run", "Pass|Example", "-bench", ".", "-benchtime", "20x", "-coverprofile", "cover.out",
+		"-memprofile", "mem.out", "-trace", "trace.out", "-o", "p.test", "./p")
+	if r.Status != 0 {
+		t.Fatalf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+	for name, begin := range map[string]string{"cover.out": "mode: set\nexample.com/m/p/double.go:3.", "mem.out": "\x1f\x8b", "trace.out": "go 1.", "p.test": "\x7fELF"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.HasPrefix(b, []byte(begin)) {
+			t.Errorf("%s: %v, %.40q", name, err, b)
+		}
+	}
+	// A test program by itself is one like others.
+	r = harness.Exec(t, dir, "", harness.Pinhole(t), "run", "./p.test", "-test.run", "Pass", "-test.v")
+	if r.Status != 0 || !strings.Contains(r.Stdout, "--- PASS: TestPass") {
+		t.Errorf("p.test: %d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+}
+
+const echo = `package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+var set = "not set"
+
+func main() {
+	in, _ := io.ReadAll(os.Stdin)
+	_, err := os.Stat("given")
+	_, image := os.Stat("/in-image")
+	fmt.Printf("%q %s %v %v %s %s\n", os.Args[1:], in, err == nil, image == nil, os.Getenv("GIVEN"), set)
+	os.Exit(4)
+}
+`
+
+// TestGoRun: arguments, standard input, environment, files that are given, exit status.
+func TestGoRun(t *testing.T) {
+	dir := module(t, map[string]string{"main.go": echo, "given": "x"})
+	img := harness.Image(t, "64M", map[string]string{"/in-image": filepath.Join(dir, "given")})
+	p := harness.Pinhole(t)
+	t.Setenv("GIVEN", "from here")
+	for _, c := range []struct {
+		args, want string
+	}{
+		{"go run . a -v", `["a" "-v"] input false false  not set`},
+		{"go -e GIVEN --import given run -ldflags=-X=main.set=set . -race", `["-race"] input true false from here set`},
+		{"go -i " + img + " --env=GIVEN=y -m 512M --cpus 1 run main.go", `[] input false true y not set`},
+	} {
+		r := harness.Exec(t, dir, "input", p, strings.Fields(c.args)...)
+		// go run's status is 1 for any, and it says which.
+		if r.Status != 1 || r.Stdout != c.want+"\n" || r.Stderr != "exit status 4\n" {
+			t.Errorf("%s: %d %q %q, want %q", c.args, r.Status, r.Stdout, r.Stderr, c.want)
+		}
+	}
+	r := harness.Exec(t, dir, "", p, "go", "--trace=calls", "run", ".")
+	if b, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || r.Status != 1 || !bytes.Contains(b, []byte("proc_exit(4)")) {
+		t.Errorf("--trace: %v, %d, %.1000s", err, r.Status, b)
+	}
+}
+
+// TestGoBuild: what is merged with the user's own, and what is refused.
+func TestGoBuild(t *testing.T) {
+	dir := module(t, map[string]string{"main.go": "package main\n\nfunc main() { println(\"old\") }\n", "new": "package main\n\nfunc main() { println(\"new\") }\n",
+		"overlay.json": `{"Replace": {"main.go": "new"}}`})
+	tool := filepath.Join(dir, "tool")
+	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho \"$(basename $1)\" >> "+dir+"/tools\nexec \"$@\"\n"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if r := pinholeGo(t, dir, "build", "-overlay=overlay.json", "-toolexec", "'"+tool+"'", "-o", "main", "."); r.Status != 0 {
+		t.Fatalf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if r := harness.Exec(t, dir, "", harness.Pinhole(t), "run", "./main"); r.Status != 0 || r.Stderr != "new\n" {
+		t.Errorf("%d %q", r.Status, r.Stderr)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "tools")); !bytes.Contains(b, []byte("link\n")) {
+		t.Errorf("the user's toolexec was not called: %s", b)
+	}
+	if r := pinholeGo(t, filepath.Dir(dir), "-C", "x", "build"); r.Status == 0 {
+		t.Error("-C of a directory that is not there")
+	}
+	for _, c := range []struct{ args, want string }{
+		{"build -race .", "-race"}, {"test -msan .", "-msan"}, {"build -buildmode=c-shared .", "c-shared"},
+		{"build -ldflags=-linkmode=external .", "external"},
+	} {
+		if r := pinholeGo(t, dir, strings.Fields(c.args)...); r.Status == 0 || !strings.Contains(r.Stderr, c.want) || strings.Count(r.Stderr, "\n") != 1 {
+			t.Errorf("%s: %d %q", c.args, r.Status, r.Stderr)
+		}
+	}
+}
+
+// TestOlderRelease: the Go release before, which the go command has downloaded.
+func TestOlderRelease(t *testing.T) {
+	const older = "go1.25.5"
+	dir := module(t, map[string]string{"main.go": "package main\n\nimport (\n\t\"fmt\"\n\t\"runtime\"\n\t\"time\"\n)\n\n" +
+		"func main() { time.Sleep(1); runtime.GC(); fmt.Println(runtime.Version()) }\n"})
+	t.Setenv("GOTOOLCHAIN", older)
+	if r := harness.Exec(t, dir, "", "go", "version"); r.Status != 0 {
+		t.Skipf("%s cannot be had from the module proxy: %s", older, r.Stderr)
+	}
+	if r := pinholeGo(t, dir, "run", "."); r.Status != 0 || r.Stdout != older+"\n" {
+		t.Errorf("%d %q %q", r.Status, r.Stdout, r.Stderr)
+	}
+}
+
+// TestInterrupt: an interrupt of the terminal ends what runs, and everything that was started for it.
+func TestInterrupt(t *testing.T) {
+	dir := module(t, map[string]string{"main.go": "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(\"here\"); select {} }\n" +
+		"\nfunc init() { go func() { select {} }(); c := make(chan int); go func() { for { select { case c <- 1: } } }(); go func() { for range c { } }() }\n"})
+	cmd := exec.Command(harness.Pinhole(t), "go", "run", ".")
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(harness.Timeout, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer timer.Stop()
+	line := make([]byte, 5)
+	if _, err := out.Read(line); err != nil || string(line) != "here\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("it has ended well")
+	}
+	// A process that is left would be of the group.
+	for range 100 {
+		if err := syscall.Kill(-cmd.Process.Pid, 0); err == syscall.ESRCH {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("processes are left")
+}
