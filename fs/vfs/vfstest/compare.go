@@ -346,6 +346,25 @@ func (p *player) full(a args, line, got string) (result, wrong string) {
 				}
 			}
 		}
+	case "fstore":
+		// A fault for which there was no room ends it: what was stored to the pages before it stays.
+		off, text := a.num(2), []byte(a[3])
+		p0 := make([]byte, len(text))
+		n, e := p.run[0].held[a[1]].Pread(p0, off)
+		if e != 0 {
+			return got, fmt.Sprintf("reading after %s: %s", clip(line), e.String())
+		}
+		stored := 0
+		for stored < n {
+			end := min(stored+int(mapPage-(off+int64(stored))%mapPage), n)
+			if string(p0[stored:end]) != string(text[stored:end]) {
+				break
+			}
+			stored = end
+		}
+		if e := store(p.run[1].held[a[1]], text[:stored], off); e != 0 {
+			return got, fmt.Sprintf("%s: the model says %s", clip(line), e.String())
+		}
 	case "unlink", "rmdir", "drop", "fsync", "fdatasync", "sync", "look", "flook", "sum", "fsum", "names", "rmxattr":
 		return got, fmt.Sprintf("%s: got %s, which must always have room", clip(line), got)
 	}
