@@ -161,15 +161,17 @@ const (
 	CallPollSelect = 194
 	CallPollMillis = 195
 
-	CallSignalAction  = 208
-	CallSignalMask    = 209
-	CallSignalPending = 210
-	CallSignalSuspend = 211
-	CallSignalWait    = 212
-	CallSignalReturn  = 213
-	CallSignalStack   = 214
-	CallSignalKill    = 215
-	CallSignalThread  = 216
+	CallSignalAction      = 208
+	CallSignalMask        = 209
+	CallSignalPending     = 210
+	CallSignalSuspend     = 211
+	CallSignalWait        = 212
+	CallSignalReturn      = 213
+	CallSignalStack       = 214
+	CallSignalKill        = 215
+	CallSignalThread      = 216
+	CallSignalQueue       = 217
+	CallSignalThreadQueue = 218
 
 	CallXattrGet      = 224
 	CallXattrSet      = 225
@@ -190,10 +192,26 @@ const (
 	CallEpollWait    = 259
 
 	CallEventfdCreate = 264
+
+	CallSignalfdCreate = 266
+
+	CallTimerfdCreate = 268
+	CallTimerfdSet    = 269
+	CallTimerfdGet    = 270
+
+	CallItimerSet   = 272
+	CallItimerGet   = 273
+	CallItimerAlarm = 274
+
+	CallTimerCreate  = 276
+	CallTimerSet     = 277
+	CallTimerGet     = 278
+	CallTimerOverrun = 279
+	CallTimerDelete  = 280
 )
 
 // CallTop is one more than the highest number of a call.
-const CallTop = 265
+const CallTop = 281
 
 var calls = [CallTop]Call{
 	CallSysAbi: {Name: "sys_abi", Result: TypeSize,
@@ -569,6 +587,12 @@ var calls = [CallTop]Call{
 	CallSignalThread: {Name: "signal_thread", Result: TypeNone,
 		Args:   []Arg{{"pid", TypePID}, {"tid", TypePID}, {"sig", TypeInt}},
 		Errors: []Errno{EAGAIN, EINVAL, EPERM, ESRCH}},
+	CallSignalQueue: {Name: "signal_queue", Result: TypeNone,
+		Args:   []Arg{{"pid", TypePID}, {"sig", TypeInt}, {"info", TypeAddr}},
+		Errors: []Errno{EAGAIN, EFAULT, EINVAL, EPERM, ESRCH}},
+	CallSignalThreadQueue: {Name: "signal_thread_queue", Result: TypeNone,
+		Args:   []Arg{{"pid", TypePID}, {"tid", TypePID}, {"sig", TypeInt}, {"info", TypeAddr}},
+		Errors: []Errno{EAGAIN, EFAULT, EINVAL, EPERM, ESRCH}},
 	CallXattrGet: {Name: "xattr_get", Result: TypeSize,
 		Args:   []Arg{{"path", TypePath}, {"name", TypeAddr}, {"value", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
 		Errors: []Errno{EACCES, EBADF, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP, ERANGE, EUCLEAN}},
@@ -617,4 +641,39 @@ var calls = [CallTop]Call{
 	CallEventfdCreate: {Name: "eventfd_create", Result: TypeFD,
 		Args:   []Arg{{"count", TypeUInt}, {"flags", TypeUInt}},
 		Errors: []Errno{EINVAL, EMFILE, ENFILE}},
+	CallSignalfdCreate: {Name: "signalfd_create", Result: TypeFD,
+		Args:   []Arg{{"fd", TypeFD}, {"set", TypeAddr}, {"masksize", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EBADF, EFAULT, EINVAL, EMFILE, ENFILE}},
+	CallTimerfdCreate: {Name: "timerfd_create", Result: TypeFD,
+		Args:   []Arg{{"clock", TypeInt}, {"flags", TypeUInt}},
+		Errors: []Errno{EINVAL, EMFILE, ENFILE, EPERM}},
+	CallTimerfdSet: {Name: "timerfd_set", Result: TypeNone,
+		Args:   []Arg{{"fd", TypeFD}, {"flags", TypeUInt}, {"value", TypeAddr}, {"old", TypeAddr}},
+		Errors: []Errno{EBADF, EFAULT, EINVAL}},
+	CallTimerfdGet: {Name: "timerfd_get", Result: TypeNone,
+		Args:   []Arg{{"fd", TypeFD}, {"value", TypeAddr}},
+		Errors: []Errno{EBADF, EFAULT, EINVAL}},
+	CallItimerSet: {Name: "itimer_set", Result: TypeNone,
+		Args:   []Arg{{"which", TypeInt}, {"value", TypeAddr}, {"old", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL}},
+	CallItimerGet: {Name: "itimer_get", Result: TypeNone,
+		Args:   []Arg{{"which", TypeInt}, {"value", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL}},
+	CallItimerAlarm: {Name: "itimer_alarm", Result: TypeUInt,
+		Args: []Arg{{"seconds", TypeUInt}}},
+	CallTimerCreate: {Name: "timer_create", Result: TypeNone,
+		Args:   []Arg{{"clock", TypeInt}, {"event", TypeAddr}, {"id", TypeAddr}},
+		Errors: []Errno{EAGAIN, EFAULT, EINVAL, EOPNOTSUPP}},
+	CallTimerSet: {Name: "timer_set", Result: TypeNone,
+		Args:   []Arg{{"id", TypeInt}, {"flags", TypeUInt}, {"value", TypeAddr}, {"old", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL}},
+	CallTimerGet: {Name: "timer_get", Result: TypeNone,
+		Args:   []Arg{{"id", TypeInt}, {"value", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL}},
+	CallTimerOverrun: {Name: "timer_overrun", Result: TypeInt,
+		Args:   []Arg{{"id", TypeInt}},
+		Errors: []Errno{EINVAL}},
+	CallTimerDelete: {Name: "timer_delete", Result: TypeNone,
+		Args:   []Arg{{"id", TypeInt}},
+		Errors: []Errno{EINVAL}},
 }

@@ -504,6 +504,15 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 		out[2] = args[0]
 		out[3] = args[1]
 		return CallTimeSleep, true
+	case 36: // getitimer
+		*out = *args
+		return CallItimerGet, true
+	case 37: // alarm
+		*out = *args
+		return CallItimerAlarm, true
+	case 38: // setitimer
+		*out = *args
+		return CallItimerSet, true
 	case 39: // getpid
 		*out = *args
 		return CallProcPid, true
@@ -747,6 +756,9 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 128: // rt_sigtimedwait
 		*out = *args
 		return CallSignalWait, true
+	case 129: // rt_sigqueueinfo
+		*out = *args
+		return CallSignalQueue, true
 	case 130: // rt_sigsuspend
 		*out = *args
 		return CallSignalSuspend, true
@@ -920,6 +932,21 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 221: // fadvise64
 		*out = *args
 		return CallFileAdvise, true
+	case 222: // timer_create
+		*out = *args
+		return CallTimerCreate, true
+	case 223: // timer_settime
+		*out = *args
+		return CallTimerSet, true
+	case 224: // timer_gettime
+		*out = *args
+		return CallTimerGet, true
+	case 225: // timer_getoverrun
+		*out = *args
+		return CallTimerOverrun, true
+	case 226: // timer_delete
+		*out = *args
+		return CallTimerDelete, true
 	case 227: // clock_settime
 		*out = *args
 		return CallTimeSet, true
@@ -1019,6 +1046,15 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 281: // epoll_pwait
 		*out = *args
 		return CallEpollMillis, true
+	case 282: // signalfd
+		out[0] = args[0]
+		out[1] = args[1]
+		out[2] = args[2]
+		out[3] = constant(0)
+		return CallSignalfdCreate, true
+	case 283: // timerfd_create
+		*out = *args
+		return CallTimerfdCreate, true
 	case 284: // eventfd
 		out[0] = args[0]
 		out[1] = constant(0)
@@ -1026,6 +1062,15 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 285: // fallocate
 		*out = *args
 		return CallFileAllocate, true
+	case 286: // timerfd_settime
+		*out = *args
+		return CallTimerfdSet, true
+	case 287: // timerfd_gettime
+		*out = *args
+		return CallTimerfdGet, true
+	case 289: // signalfd4
+		*out = *args
+		return CallSignalfdCreate, true
 	case 290: // eventfd2
 		*out = *args
 		return CallEventfdCreate, true
@@ -1045,6 +1090,9 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 296: // pwritev
 		*out = *args
 		return CallFilePwritev, true
+	case 297: // rt_tgsigqueueinfo
+		*out = *args
+		return CallSignalThreadQueue, true
 	case 302: // prlimit64
 		*out = *args
 		return CallProcLimit, true

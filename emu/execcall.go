@@ -163,6 +163,7 @@ func (t *Task) restart(prog *program, at *loaded) {
 	p.sig.mu.Lock()
 	p.sig.clearHandlers()
 	p.sig.mu.Unlock()
+	p.deletePosixTimers()
 	p.becomes(prog, at, t)
 	uid, gid := p.fs().UID, p.fs().GID
 	p.kernel.mu.Lock()

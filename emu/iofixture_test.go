@@ -266,3 +266,17 @@ func (m *testMemory) bytes(s string) abi.Addr {
 	copy(p, s)
 	return a
 }
+
+// steppedMachine is a host whose time of day can be set.
+type steppedMachine struct {
+	ioMachine
+	step atomic.Int64
+}
+
+func (m *steppedMachine) Clock(id int) (int64, bool) {
+	now, ok := m.ioMachine.Clock(id)
+	if id == abi.CLOCK_REALTIME {
+		now += m.step.Load()
+	}
+	return now, ok
+}

@@ -15,7 +15,7 @@ const firstPID = 2
 
 // Process is what threads share: memory, descriptors, directories, signal handlers, identity.
 //
-// Lock order: fsmu, Kernel.mu, Process.mu, signals.mu. space.mu and the locks of futexes are
+// Lock order: fsmu, Kernel.mu, Process.mu, signals.mu, posixTimer.mu. space.mu and the locks of futexes are
 // innermost, each held with none of the others. For spaceUsers.mu see there.
 type Process struct {
 	kernel *Kernel
@@ -32,6 +32,7 @@ type Process struct {
 	// memory is the space that the process is in; nil once it has ended.
 	memory atomic.Pointer[space]
 	sig    signals
+	timers timers
 
 	limits [abi.RLIM_NLIMITS]limit
 
@@ -187,6 +188,7 @@ func (p *Process) kill(info *abi.Siginfo) { p.exit(killed(info.Signo)) }
 // end does what is left when the last thread of a process has ended.
 func (p *Process) end() {
 	p.shown.Store(nil)
+	p.endTimers()
 	size, _, _ := p.extent()
 	p.peak = int64(size >> 10) // as far as anybody counts; nobody looks before it has ended
 	s := p.memory.Swap(nil)

@@ -1,6 +1,7 @@
 package emu
 
 import (
+	"slices"
 	"sync"
 
 	"pinhole/abi"
@@ -12,6 +13,7 @@ type signals struct {
 	act     [abi.SIGRTMAX + 1]abi.Sigaction // by number; 0 is unused
 	pending sigQueue                        // for whichever thread takes them
 	queued  int                             // real-time signals in all queues of the process
+	polled  waitQueue                       // who waits for any of them by a signalFD
 
 	continued uint64 // how often SIGCONT was sent
 }
@@ -20,7 +22,12 @@ type signals struct {
 // real-time ones as many as the process's limit admits, in order.
 type sigQueue struct {
 	set  abi.Sigset
-	list []abi.Siginfo
+	list []pendingSignal
+}
+
+type pendingSignal struct {
+	abi.Siginfo
+	timer *posixTimer // that sent it; nil: none
 }
 
 // maxQueued bounds the real-time signals that are pending for a process and its threads
@@ -34,15 +41,21 @@ func (q *sigQueue) add(info *abi.Siginfo, s *signals, limit uint64) abi.Errno {
 		if q.set.Has(sig) {
 			return 0
 		}
-	} else {
-		if uint64(s.queued) >= min(limit, maxQueued) {
-			return abi.EAGAIN
-		}
+	} else if uint64(s.queued) >= min(limit, maxQueued) {
+		return abi.EAGAIN
+	}
+	q.put(pendingSignal{Siginfo: *info}, s)
+	return 0
+}
+
+// put puts a signal into the queue, whatever is in it. Each timer has one at most.
+func (q *sigQueue) put(p pendingSignal, s *signals) {
+	sig := int(p.Signo)
+	if sig >= abi.SIGRTMIN {
 		s.queued++
 	}
 	q.set = q.set.Add(sig)
-	q.list = append(q.list, *info)
-	return 0
+	q.list = append(q.list, p)
 }
 
 // take removes the first pending signal of set: faults before others, lower numbers before higher.
@@ -68,15 +81,35 @@ func (q *sigQueue) take(set abi.Sigset, s *signals) (info abi.Siginfo, ok bool) 
 			at = i
 		}
 	}
-	info = q.list[at]
-	q.list = append(q.list[:at], q.list[at+1:]...)
+	info = q.list[at].Siginfo
+	timer := q.list[at].timer
+	q.list = slices.Delete(q.list, at, at+1)
 	if !more {
 		q.set = q.set.Del(sig)
 	}
 	if sig >= abi.SIGRTMIN {
 		s.queued--
 	}
+	if timer != nil {
+		info.Overrun = timer.taken()
+	}
 	return info, true
+}
+
+// drop removes the signal of a timer that is about to be deleted, or set.
+func (q *sigQueue) drop(timer *posixTimer, s *signals) {
+	at := slices.IndexFunc(q.list, func(p pendingSignal) bool { return p.timer == timer })
+	if at < 0 {
+		return
+	}
+	sig := int(q.list[at].Signo)
+	q.list = slices.Delete(q.list, at, at+1)
+	if sig >= abi.SIGRTMIN {
+		s.queued--
+	}
+	if !slices.ContainsFunc(q.list, func(p pendingSignal) bool { return int(p.Signo) == sig }) {
+		q.set = q.set.Del(sig)
+	}
 }
 
 // flush removes all signals of set.
@@ -86,14 +119,20 @@ func (q *sigQueue) flush(set abi.Sigset, s *signals) {
 	}
 	q.set &^= set
 	kept := q.list[:0]
-	for i := range q.list {
-		switch sig := int(q.list[i].Signo); {
-		case !set.Has(sig):
-			kept = append(kept, q.list[i])
-		case sig >= abi.SIGRTMIN:
+	for _, p := range q.list {
+		sig := int(p.Signo)
+		if !set.Has(sig) {
+			kept = append(kept, p)
+			continue
+		}
+		if sig >= abi.SIGRTMIN {
 			s.queued--
 		}
+		if p.timer != nil {
+			p.timer.flushed()
+		}
 	}
+	clear(q.list[len(kept):])
 	q.list = kept
 }
 
@@ -166,22 +205,53 @@ func (p *Process) post(info *abi.Siginfo, to *Task) {
 
 // put is what send and post have in common. continued: the process was stopped, and goes on.
 func (p *Process) put(info *abi.Siginfo, to *Task) (continued bool, _ abi.Errno) {
+	_, continued, errno := p.putFrom(info, to, nil, 0)
+	return continued, errno
+}
+
+// sendTimer sends the signal of a timer, if that was not set since the given round; false: it is not pending.
+func (p *Process) sendTimer(info *abi.Siginfo, timer *posixTimer, round uint64) bool {
+	pending, continued, _ := p.putFrom(info, timer.to, timer, round)
+	if continued {
+		p.tellParent(abi.CLD_CONTINUED, abi.SIGCONT)
+	}
+	return pending
+}
+
+// dropTimer takes back what sendTimer has sent and nobody has taken.
+func (p *Process) dropTimer(timer *posixTimer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sig.mu.Lock()
+	defer p.sig.mu.Unlock()
+	if timer.to != nil {
+		timer.to.sigpend.drop(timer, &p.sig)
+	} else {
+		p.sig.pending.drop(timer, &p.sig)
+	}
+}
+
+// putFrom is put for a timer, or for others if that is nil. It also tells whether the signal is pending.
+func (p *Process) putFrom(info *abi.Siginfo, to *Task, timer *posixTimer, round uint64) (pending, continued bool, _ abi.Errno) {
 	sig := int(info.Signo)
 	if sig == abi.SIGKILL {
 		p.kill(info)
-		return false, 0
+		return false, false, 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.exiting {
-		return false, 0
+		return false, false, 0
 	}
 	if to != nil && p.tasks[to.tid] != to {
-		return false, abi.ESRCH // it has ended since it was found
+		return false, false, abi.ESRCH // it has ended since it was found
 	}
 	s := &p.sig
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if timer != nil && !timer.current(round) {
+		return false, false, 0
+	}
 	switch {
 	case sig == abi.SIGCONT:
 		p.flush(stopSignals)
@@ -191,19 +261,22 @@ func (p *Process) put(info *abi.Siginfo, to *Task) (continued bool, _ abi.Errno)
 	}
 	taker := p.taker(sig, to)
 	if taker != nil && s.ignored(sig) && !taker.sigwait.Has(sig) {
-		return continued, 0
+		return false, continued, 0
 	}
 	q := &s.pending
 	if to != nil {
 		q = &to.sigpend
 	}
-	if errno := q.add(info, s, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
-		return continued, errno
+	if timer != nil {
+		q.put(pendingSignal{*info, timer}, s)
+	} else if errno := q.add(info, s, p.limit(abi.RLIMIT_SIGPENDING)); errno != 0 {
+		return false, continued, errno
 	}
+	s.polled.notify(abi.POLLIN)
 	if taker != nil {
 		taker.alert(attSignal)
 	}
-	return continued, 0
+	return true, continued, 0
 }
 
 // flush removes pending signals of all threads. Both locks are held.

@@ -303,3 +303,64 @@ func (t *Task) signalThread(pid, tid, sig int32) (uint64, abi.Errno) {
 	info := abi.Siginfo{Signo: sig, Code: abi.SI_TKILL, PID: t.proc.pid, UID: t.proc.uid()}
 	return 0, o.proc.send(&info, o)
 }
+
+// signalQueue answers signal_queue (rt_sigqueueinfo(2)).
+func (t *Task) signalQueue(pid, sig int32, at abi.Addr) (uint64, abi.Errno) {
+	info, errno := t.ownInfo(sig, at)
+	if errno != 0 {
+		return 0, errno
+	}
+	if pid != t.proc.pid && !mayClaim(&info) {
+		return 0, abi.EPERM
+	}
+	p := t.kernel.process(pid)
+	if p == nil {
+		return 0, abi.ESRCH
+	}
+	return t.sendOwn(p, nil, &info)
+}
+
+// signalThreadQueue answers signal_thread_queue (rt_tgsigqueueinfo(2)).
+func (t *Task) signalThreadQueue(pid, tid, sig int32, at abi.Addr) (uint64, abi.Errno) {
+	info, errno := t.ownInfo(sig, at)
+	if errno != 0 {
+		return 0, errno
+	}
+	if pid <= 0 || tid <= 0 {
+		return 0, abi.EINVAL
+	}
+	if pid != t.proc.pid && !mayClaim(&info) {
+		return 0, abi.EPERM
+	}
+	o := t.kernel.task(tid)
+	if o == nil || o.proc.pid != pid {
+		return 0, abi.ESRCH
+	}
+	return t.sendOwn(o.proc, o, &info)
+}
+
+// ownInfo reads a siginfo_t of the guest's for signal sig.
+func (t *Task) ownInfo(sig int32, at abi.Addr) (info abi.Siginfo, _ abi.Errno) {
+	if errno := t.getStruct(at, abi.SiginfoSize); errno != 0 {
+		return info, errno
+	}
+	le.PutUint32(t.scratch[:], uint32(sig))
+	info.Decode(t.scratch[:])
+	return info, 0
+}
+
+// mayClaim tells whether a siginfo_t may be sent to another process: it is not one that the kernel would send.
+func mayClaim(info *abi.Siginfo) bool { return info.Code < 0 && info.Code != abi.SI_TKILL }
+
+func (t *Task) sendOwn(p *Process, to *Task, info *abi.Siginfo) (uint64, abi.Errno) {
+	if info.Signo < 0 || info.Signo > abi.SIGRTMAX {
+		return 0, abi.EINVAL
+	}
+	if !t.proc.maySignal(p, info.Signo) {
+		return 0, abi.EPERM
+	}
+	if info.Signo == 0 {
+		return 0, 0
+	}
+	return 0, p.send(info, to)
+}

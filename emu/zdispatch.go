@@ -276,6 +276,10 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.signalKill(int32(a[0]), int32(a[1]))
 	case abi.CallSignalThread:
 		v, e = t.signalThread(int32(a[0]), int32(a[1]), int32(a[2]))
+	case abi.CallSignalQueue:
+		v, e = t.signalQueue(int32(a[0]), int32(a[1]), abi.Addr(a[2]))
+	case abi.CallSignalThreadQueue:
+		v, e = t.signalThreadQueue(int32(a[0]), int32(a[1]), int32(a[2]), abi.Addr(a[3]))
 	case abi.CallXattrGet:
 		v, e = t.xattrGet(abi.Addr(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3], uint32(a[4]))
 	case abi.CallXattrSet:
@@ -308,6 +312,30 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.epollWait(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), a[5])
 	case abi.CallEventfdCreate:
 		v, e = t.eventfdCreate(uint32(a[0]), uint32(a[1]))
+	case abi.CallSignalfdCreate:
+		v, e = t.signalfdCreate(int32(a[0]), abi.Addr(a[1]), a[2], uint32(a[3]))
+	case abi.CallTimerfdCreate:
+		v, e = t.timerfdCreate(int32(a[0]), uint32(a[1]))
+	case abi.CallTimerfdSet:
+		v, e = t.timerfdSet(int32(a[0]), uint32(a[1]), abi.Addr(a[2]), abi.Addr(a[3]))
+	case abi.CallTimerfdGet:
+		v, e = t.timerfdGet(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallItimerSet:
+		v, e = t.itimerSet(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]))
+	case abi.CallItimerGet:
+		v, e = t.itimerGet(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallItimerAlarm:
+		v, e = t.itimerAlarm(uint32(a[0]))
+	case abi.CallTimerCreate:
+		v, e = t.timerCreate(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]))
+	case abi.CallTimerSet:
+		v, e = t.timerSet(int32(a[0]), uint32(a[1]), abi.Addr(a[2]), abi.Addr(a[3]))
+	case abi.CallTimerGet:
+		v, e = t.timerGet(int32(a[0]), abi.Addr(a[1]))
+	case abi.CallTimerOverrun:
+		v, e = t.timerOverrun(int32(a[0]))
+	case abi.CallTimerDelete:
+		v, e = t.timerDelete(int32(a[0]))
 	default:
 		if nr >= abi.LinuxBase {
 			return t.dispatchLinux(nr-abi.LinuxBase, a)
