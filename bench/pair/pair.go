@@ -56,9 +56,11 @@ func ok(b *testing.B, r harness.Result) harness.Result {
 	return r
 }
 
+// Cases builds src and runs every case that the program lists.
+func Cases(b *testing.B, src string) { Build(b, src).Cases(b) }
+
 // Cases runs every case that the program lists.
-func Cases(b *testing.B, src string) {
-	p := Build(b, src)
+func (p *Programs) Cases(b *testing.B) {
 	for _, c := range strings.Fields(p.Native(b).Stdout) {
 		b.Run(c, func(b *testing.B) {
 			for _, side := range []struct {
