@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"pinhole/abi"
 	"pinhole/blockdev/faultdev"
@@ -51,9 +52,25 @@ func TestFreeSpace(t *testing.T) {
 	}
 }
 
-// checkSpace compares what is known of free space with the bitmaps.
+// checkSpace compares what is known of free space with the bitmaps. Groups are looked at one after the
+// other, and content may be written behind meanwhile: what does not agree is looked at again.
 func checkSpace(t *testing.T, fs *FS) {
 	t.Helper()
+	var problems []string
+	for range 10 {
+		if problems = spaceProblems(t, fs); len(problems) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
+func spaceProblems(t *testing.T, fs *FS) (problems []string) {
+	t.Helper()
+	errorf := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	var blocks, busy, inodes, dirs int64
 	flex := make([]flexGroup, len(fs.flex))
 	for i := range fs.groups {
@@ -61,6 +78,7 @@ func checkSpace(t *testing.T, fs *FS) {
 		g.mu.Lock()
 		b, err := fs.blockBitmap(g)
 		if err != nil {
+			g.mu.Unlock()
 			t.Fatal(err)
 		}
 		longest, free, nBusy := uint32(0), uint32(0), uint32(0)
@@ -74,7 +92,7 @@ func checkSpace(t *testing.T, fs *FS) {
 		}
 		free = countFree(b.data, fs.groupLen(g.nr))
 		if free != g.desc.FreeBlocks || nBusy != g.nBusy || longest > g.maxRun || int(fs.space.class[i]) != bits.Len32(g.maxRun) {
-			t.Errorf("group %d has %d free blocks, descriptor says %d; %d busy, counted %d; longest run is %d, known as %d in class %d",
+			errorf("group %d has %d free blocks, descriptor says %d; %d busy, counted %d; longest run is %d, known as %d in class %d",
 				i, free, g.desc.FreeBlocks, nBusy, g.nBusy, longest, g.maxRun, fs.space.class[i])
 		}
 		f := &flex[uint32(i)>>fs.flexLog]
@@ -90,7 +108,7 @@ func checkSpace(t *testing.T, fs *FS) {
 	for i := range flex {
 		if a, b := fmt.Sprint(flex[i].freeBlocks.Load(), flex[i].freeInodes.Load(), flex[i].dirs.Load()),
 			fmt.Sprint(fs.flex[i].freeBlocks.Load(), fs.flex[i].freeInodes.Load(), fs.flex[i].dirs.Load()); a != b {
-			t.Errorf("flex group %d has %s free blocks, inodes and directories, known are %s", i, a, b)
+			errorf("flex group %d has %s free blocks, inodes and directories, known are %s", i, a, b)
 		}
 	}
 	reserved := int64(0)
@@ -103,12 +121,13 @@ func checkSpace(t *testing.T, fs *FS) {
 		s.mu.Unlock()
 	}
 	if k := fs.heldSpace() - fs.busyBlocks.Load(); k != reserved {
-		t.Errorf("%d blocks are reserved, inodes know of %d", k, reserved)
+		errorf("%d blocks are reserved, inodes know of %d", k, reserved)
 	}
 	if a, b := fmt.Sprint(blocks, busy, inodes, dirs),
 		fmt.Sprint(fs.freeBlocks.Load(), fs.busyBlocks.Load(), fs.freeInodes.Load(), fs.dirCount.Load()); a != b {
-		t.Errorf("free and busy blocks, inodes and directories are %s, known are %s", a, b)
+		errorf("free and busy blocks, inodes and directories are %s, known are %s", a, b)
 	}
+	return problems
 }
 
 // TestSpaceIsKnown takes, keeps and gives back blocks at random. What is known of each group must be
