@@ -4,8 +4,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 static void getppid_run(long n)
 {
@@ -123,6 +127,81 @@ static void fault_run(long n)
 	}
 }
 
+// One ready descriptor of a thousand.
+enum { epoll_watched = 1000 };
+static int epoll_queue, epoll_fds[epoll_watched];
+
+static void epoll_before(void)
+{
+	struct rlimit r = {2000, 2000};
+	setrlimit(RLIMIT_NOFILE, &r);
+	epoll_queue = epoll_create1(0);
+	for (int i = 0; i < epoll_watched; i++) {
+		struct epoll_event e = {.events = EPOLLIN, .data.u32 = i};
+		if ((epoll_fds[i] = eventfd(0, EFD_NONBLOCK)) < 0 || epoll_ctl(epoll_queue, EPOLL_CTL_ADD, epoll_fds[i], &e))
+			die("epoll_ctl");
+	}
+	eventfd_write(epoll_fds[epoll_watched / 2], 1);
+}
+
+static void epoll_after(void)
+{
+	for (int i = 0; i < epoll_watched; i++)
+		close(epoll_fds[i]);
+	close(epoll_queue);
+}
+
+static void epoll_run(long n)
+{
+	struct epoll_event e[16];
+	while (n--)
+		if (epoll_wait(epoll_queue, e, 16, 0) != 1)
+			die("epoll_wait");
+}
+
+// Two threads hand an event there and back.
+static int event_a, event_b;
+static long event_ops;
+
+static void *event_echo(void *a)
+{
+	eventfd_t v;
+	(void)a;
+	for (long i = 0; i < event_ops; i++)
+		if (eventfd_read(event_a, &v) || eventfd_write(event_b, 1))
+			die("eventfd");
+	return 0;
+}
+
+static void event_before(void)
+{
+	event_a = eventfd(0, 0);
+	event_b = eventfd(0, 0);
+}
+
+static void event_run(long n)
+{
+	pthread_t t;
+	eventfd_t v;
+	event_ops = n;
+	pthread_create(&t, 0, event_echo, 0);
+	for (long i = 0; i < n; i++)
+		if (eventfd_write(event_a, 1) || eventfd_read(event_b, &v))
+			die("eventfd");
+	pthread_join(t, 0);
+}
+
+static int timer_fd;
+
+static void timer_before(void) { timer_fd = timerfd_create(CLOCK_MONOTONIC, 0); }
+
+static void timer_run(long n)
+{
+	struct itimerspec s = {.it_value.tv_sec = 100};
+	while (n--)
+		timerfd_settime(timer_fd, 0, &s, 0);
+}
+
 static void handler(int s) { (void)s; }
 
 static void signal_before(void) { signal(SIGUSR1, handler); }
@@ -141,6 +220,9 @@ static const struct bench all[] = {
 	{"pipe_roundtrip", 5000, pipe_run, pipe_before, 0},
 	{"mmap_munmap_64k", 5000, mmap_run, 0, 0},
 	{"page_fault", 5120, fault_run, 0, 0},
+	{"epoll_wait_1_of_1000", 50000, epoll_run, epoll_before, epoll_after},
+	{"eventfd_roundtrip", 5000, event_run, event_before, 0},
+	{"timerfd_settime", 50000, timer_run, timer_before, 0},
 	{"signal_self", 10000, signal_run, signal_before, 0},
 	{0},
 };
