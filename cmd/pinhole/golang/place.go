@@ -77,34 +77,64 @@ func (p *Place) add(f mkfs.File) {
 	}
 }
 
-// directory adds a directory, and those above it as they are on the host.
-func (p *Place) directory(path string) {
-	if path == "/" || p.have[path] {
-		return
+// directory adds a directory, and those above it, as they are on the host: where a symbolic link leads to
+// one, it does so here. It returns the path without links.
+func (p *Place) directory(path string) string { return p.follow(path, maxLinks) }
+
+// maxLinks is how many links may lead one to the next, as in path_resolution(7).
+const maxLinks = 40
+
+func (p *Place) follow(path string, links int) string {
+	if path == "/" {
+		return path
 	}
-	p.directory(filepath.Dir(path))
-	f := mkfs.File{Path: path, Mode: unix.S_IFDIR | 0o755}
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		// Not what a link leads to: there would be a second tree of the same.
-		var s unix.Stat_t
-		if unix.Stat(path, &s) == nil {
-			f.Mode, f.UID, f.GID = s.Mode, s.Uid, s.Gid
+	path = filepath.Join(p.follow(filepath.Dir(path), links), filepath.Base(path))
+	if to, err := os.Readlink(path); err == nil && links > 0 {
+		p.add(mkfs.File{Path: path, Mode: unix.S_IFLNK | 0o777, Content: []byte(to)})
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
 		}
+		return p.follow(filepath.Clean(to), links-1)
+	}
+	f := mkfs.File{Path: path, Mode: unix.S_IFDIR | 0o755}
+	var s unix.Stat_t
+	if unix.Lstat(path, &s) == nil && s.Mode&unix.S_IFMT == unix.S_IFDIR {
+		f.Mode, f.UID, f.GID = s.Mode, s.Uid, s.Gid
 	}
 	p.add(f)
+	return path
 }
 
 // as adds a file of the host at the path to.
 func (p *Place) as(from, to string) error {
+	to = filepath.Join(p.directory(filepath.Dir(to)), filepath.Base(to))
 	f, err := image.HostFile(from, to)
 	if err == nil {
-		p.directory(filepath.Dir(to))
 		p.add(f)
 	}
 	return err
 }
 
-func (p *Place) copy(path string) error { return p.as(path, path) }
+// copy adds a file at its own path, and if that is a symbolic link the file that it leads to.
+func (p *Place) copy(path string) error {
+	for range maxLinks {
+		if err := p.as(path, path); err != nil {
+			return err
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return nil
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(p.directory(filepath.Dir(path)), to)
+		}
+		path = filepath.Clean(to)
+		if st, err := os.Stat(path); err != nil || st.IsDir() {
+			return nil // it leads nowhere, or to what was not asked for
+		}
+	}
+	return nil
+}
 
 // limits of what is put into an image without having been asked for.
 type limits struct {
@@ -142,13 +172,10 @@ func (p *Place) tree(root string, most limits, skip func(name string) bool) bool
 	if err != nil || len(found) > most.files || bytes > most.bytes {
 		return false
 	}
+	base := p.directory(filepath.Dir(root)) // without links, as are the paths below it
 	for _, path := range found {
-		if f, err := image.HostFile(path, path); err == nil {
-			if f.Mode&unix.S_IFMT == unix.S_IFDIR {
-				p.directory(path)
-				continue
-			}
-			p.directory(filepath.Dir(path))
+		to := filepath.Join(base, strings.TrimPrefix(path, filepath.Dir(root)))
+		if f, err := image.HostFile(path, to); err == nil {
 			p.add(f)
 		}
 	}
