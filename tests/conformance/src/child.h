@@ -156,17 +156,24 @@ static int child(int argc, char **argv)
 	return 0;
 }
 
+// started ends everything if a child could not be started: to go on with its number, -1, would mean everybody.
+static pid_t started(int err, pid_t p)
+{
+	if (err || p <= 0) {
+		printf("a child could not be started: error %d\n", err);
+		fflush(stdout);
+		_exit(1);
+	}
+	return p;
+}
+
 // run starts the program as a child with up to three arguments.
 static pid_t run(const char *a, const char *b, const char *c, const char *d)
 {
 	char *argv[] = {self, (char *)a, (char *)b, (char *)c, (char *)d, 0};
 	pid_t p = -1;
 	int e = posix_spawn(&p, self, 0, 0, argv, environ);
-	if (e) {
-		errno = e;
-		return -1;
-	}
-	return p;
+	return started(e, p);
 }
 
 static int status(pid_t p)

@@ -198,10 +198,14 @@ static void test_groups(void)
 	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
 	posix_spawnattr_setpgroup(&at, 0);
 	char *argv[] = {self, "pause", 0};
-	pid_t p, q;
-	CHECK(posix_spawn(&p, self, 0, &at, argv, environ) == 0 && getpgid(p) == p && getsid(p) == getsid(0));
+	pid_t p = -1, q = -1;
+	int e = posix_spawn(&p, self, 0, &at, argv, environ);
+	started(e, p);
+	CHECK(getpgid(p) == p && getsid(p) == getsid(0));
 	posix_spawnattr_setpgroup(&at, p);
-	CHECK(posix_spawn(&q, self, 0, &at, argv, environ) == 0 && getpgid(q) == p);
+	e = posix_spawn(&q, self, 0, &at, argv, environ);
+	started(e, q);
+	CHECK(getpgid(q) == p);
 	posix_spawnattr_destroy(&at);
 	CHECK(kill(-p, 0) == 0 && kill(-p, SIGTERM) == 0);
 	int st;
