@@ -98,7 +98,7 @@ func TestParts(t *testing.T) {
 		{args: "panic", crash: true}, {args: "goroutine-panic", crash: true}, {args: "divide", crash: true},
 		{args: "wild", crash: true}, {args: "quit", crash: true},
 		{args: "signals"}, {args: "ignore"},
-		{args: "files"}, {args: "pipes"}, {args: "deadline"}, {args: "exec"},
+		{args: "files"}, {args: "pipes"}, {args: "deadline"}, {args: "exec"}, {args: "profile cpu.out"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			args := strings.Fields(c.args)
