@@ -161,7 +161,9 @@ func asLinux(t *testing.T, script func(b *box)) {
 	ours := &box{t: t, mem: w.mem, call: func(nr uintptr, a *[6]uint64) int64 {
 		r := w.dispatchLinux(uint64(nr), a)
 		// The signal of a broken pipe ends no later call, as it does not in a program of Go's.
+		w.proc.sig.mu.Lock()
 		w.sigpend.flush(sigset(abi.SIGPIPE), &w.proc.sig)
+		w.proc.sig.mu.Unlock()
 		w.calm(attSignal)
 		return r
 	}}
