@@ -14,6 +14,45 @@ type terminal struct {
 	set     bool // termios has been set; else it has defaults
 	window  abi.Winsize
 	resized bool
+	group   int32 // the process group in the foreground; 0: the first process's
+}
+
+// foreground returns the process group in the foreground.
+func (term *terminal) foreground() int32 {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	if term.group == 0 {
+		return firstPID
+	}
+	return term.group
+}
+
+// setForeground is TIOCSPGRP: a group of the caller's session comes into the foreground. That one in the background
+// does so stops nobody, nor does reading or writing from there.
+func (t *Task) setForeground(arg abi.Addr) abi.Errno {
+	if errno := t.getStruct(arg, 4); errno != 0 {
+		return errno
+	}
+	pgid := int32(le.Uint32(t.scratch[:]))
+	if pgid < 0 {
+		return abi.EINVAL
+	}
+	k := t.kernel
+	_, session := t.proc.groupAndSession()
+	k.mu.Lock()
+	found, known := k.groupIn(pgid, session), k.inUse(pgid)
+	k.mu.Unlock()
+	switch {
+	case !known:
+		return abi.ESRCH
+	case !found:
+		return abi.EPERM
+	}
+	term := &k.io.terminal
+	term.mu.Lock()
+	term.group = pgid
+	term.mu.Unlock()
+	return 0
 }
 
 // defaultTermios is a terminal in cooked mode, as login leaves it.
@@ -72,12 +111,15 @@ func (t *Task) terminalIoctl(cmd uint32, arg abi.Addr) (uint64, abi.Errno) {
 		term.resized = true
 		term.mu.Unlock()
 		return 0, 0
-	case abi.TIOCGPGRP, abi.TIOCGSID:
-		// Every process of the sandbox is in the foreground.
-		return 0, t.putInt(arg, t.proc.group())
+	case abi.TIOCGPGRP:
+		return 0, t.putInt(arg, term.foreground())
+	case abi.TIOCGSID:
+		return 0, t.putInt(arg, firstPID)
+	case abi.TIOCSPGRP:
+		return 0, t.setForeground(arg)
 	case abi.TIOCOUTQ:
 		return 0, t.putInt(arg, 0)
-	case abi.TIOCSPGRP, abi.TIOCSCTTY, abi.TIOCNOTTY, abi.TCSBRK, abi.TCXONC, abi.TCFLSH, abi.TCSBRKP:
+	case abi.TIOCSCTTY, abi.TIOCNOTTY, abi.TCSBRK, abi.TCXONC, abi.TCFLSH, abi.TCSBRKP:
 		return 0, 0
 	}
 	return 0, abi.ENOTTY

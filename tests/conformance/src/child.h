@@ -82,7 +82,7 @@ static int child(int argc, char **argv)
 		return !(a.sa_handler == SIG_IGN && b.sa_handler == SIG_DFL && sigismember(&m, SIGHUP) && !sigismember(&m, SIGTERM) &&
 			s.ss_flags == SS_DISABLE);
 	}
-	if (!strcmp(what, "first")) { // the only thread, with the process's number
+	if (!strcmp(what, "alone")) { // the only thread, with the process's number
 		int threads = 0, mine = 0;
 		DIR *d = opendir("/proc/self/task");
 		for (struct dirent *e; (e = readdir(d));)
@@ -123,16 +123,24 @@ static int child(int argc, char **argv)
 	}
 	if (!strcmp(what, "session"))
 		setsid(), nap(100000);
-	if (!strcmp(what, "shell")) { // leaves a stopped job behind, in a session of its own
+	if (!strcmp(what, "shell")) { // leaves a stopped job behind, itself in a session of its own or with the job's first
 		setsid();
 		posix_spawnattr_t at;
 		posix_spawnattr_init(&at);
 		posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
+		char *a[] = {self, argv[3], argv[2], 0};
+		pid_t p;
+		int st;
+		if (posix_spawn(&p, self, 0, &at, a, environ) || waitpid(p, &st, WUNTRACED) != p || !WIFSTOPPED(st) && st)
+			return 1;
+		if (st == 0) // the job's first has ended, and what it has left behind is told
+			nap(100);
+	}
+	if (!strcmp(what, "first")) {
 		char *a[] = {self, "job", argv[2], 0};
 		pid_t p;
 		int st;
-		if (posix_spawn(&p, self, 0, &at, a, environ) || waitpid(p, &st, WUNTRACED) != p || !WIFSTOPPED(st))
-			return 1;
+		return posix_spawn(&p, self, 0, 0, a, environ) || waitpid(p, &st, WUNTRACED) != p || !WIFSTOPPED(st);
 	}
 	if (!strcmp(what, "job")) {
 		hup_fd = atoi(argv[2]);

@@ -220,7 +220,7 @@ static void *exec_other(void *a)
 	snprintf(me, sizeof me, "%d", getpid());
 	if (!a)
 		nap(20);
-	execl(self, self, "first", me, (char *)0);
+	execl(self, self, "alone", me, (char *)0);
 	_exit(126);
 }
 

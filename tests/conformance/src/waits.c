@@ -231,18 +231,20 @@ static void test_groups(void)
 // stopped by the terminal's signals.
 static void test_jobs(void)
 {
-	int fds[2], st;
-	char w[16], got[4] = {0};
-	pipe(fds);
-	snprintf(w, sizeof w, "%d", fds[1]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	pid_t p = run("shell", w, 0, 0);
-	CHECK(code(p) == 0);
-	close(fds[1]);
-	CHECK(read(fds[0], got, 1) == 1 && got[0] == 'h');
-	CHECK((p = wait(&st)) > 0 && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+	for (int by = 0; by < 2; by++) { // the end of the shell, or of the job's first process
+		int fds[2], st;
+		char w[16], got = 0;
+		pipe(fds);
+		snprintf(w, sizeof w, "%d", fds[1]);
+		pid_t p = run("shell", w, by ? "first" : "job", 0);
+		CHECK(code(p) == 0);
+		close(fds[1]);
+		CHECK(read(fds[0], &got, 1) == 1 && got == 'h');
+		CHECK((p = wait(&st)) > 0 && st == 0);
+		close(fds[0]);
+	}
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
-	close(fds[0]);
 }
 
 int main(int argc, char **argv)
