@@ -287,6 +287,9 @@ func (s *space) relocate(t *Task, addr abi.Addr, old, new uint64, to abi.Addr, f
 	return to, 0
 }
 
+// freeAtOnce is how many bytes of one MADV_FREE are given back to the host.
+const freeAtOnce = 1 << 20
+
 // memAdvise answers mem_advise (madvise(2)).
 func (t *Task) memAdvise(addr abi.Addr, n uint64, advice int32) (uint64, abi.Errno) {
 	hi, errno := pageRange(addr, n)
@@ -295,7 +298,19 @@ func (t *Task) memAdvise(addr abi.Addr, n uint64, advice int32) (uint64, abi.Err
 	}
 	s := t.proc.mem()
 	switch advice {
-	case abi.MADV_DONTNEED, abi.MADV_FREE, abi.MADV_DONTNEED_LOCKED:
+	case abi.MADV_FREE:
+		// The pages may stay until memory runs short. Allocators free like this what they will soon
+		// use again: to take little pieces away only costs them faults.
+		if n < freeAtOnce {
+			s.lock()
+			defer s.unlock()
+			if !s.whole(addr, hi) {
+				return 0, abi.ENOMEM
+			}
+			return 0, 0
+		}
+		fallthrough
+	case abi.MADV_DONTNEED, abi.MADV_DONTNEED_LOCKED:
 		s.lock()
 		defer s.unlock()
 		return 0, s.discard(addr, hi)
