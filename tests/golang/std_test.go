@@ -315,7 +315,7 @@ func TestStd(t *testing.T) {
 		t.Fatalf("go list %s: %v", want, err)
 	}
 	rows := readTable(t)
-	inSandbox := append([]string{pinhole, "go", "-m", "4G"}, surroundings(t)...)
+	inSandbox := append([]string{pinhole, "go"}, surroundings(t)...)
 	packages := strings.Fields(string(out))
 	for len(packages) > 0 {
 		some := packages[:min(8, len(packages))]
