@@ -87,7 +87,8 @@ func (a *allowed) spreads(known layouts) []spread {
 	var out []spread
 	for i := 1; i < len(cuts); i++ {
 		v := a.versions(cuts[i-1], cuts[i])
-		if n := len(out); n > 0 && slices.Equal(out[n-1].versions, v) {
+		// Within a sector a boundary stays: zeros may be there up to it, and what was written behind it.
+		if n := len(out); n > 0 && slices.Equal(out[n-1].versions, v) && cuts[i-1]%sectorSize == 0 {
 			out[n-1].end = cuts[i]
 		} else {
 			out = append(out, spread{cuts[i-1], cuts[i], v})
