@@ -29,10 +29,10 @@ func TestTreeReserve(t *testing.T) {
 		for name, next := range orders {
 			for _, had := range []int{2, 4, 30, 84 * 4, 84 * 30} {
 				for _, count := range []int{1, 2, 5, 100, 1500} {
+					if bs != "1024" && (had+count)%4 != 0 {
+						continue // the shapes are the same; a sample will do
+					}
 					t.Run(fmt.Sprint(bs, "/", name, "/", had, "+", count), func(t *testing.T) {
-						if bs != "1024" && (had+count)%4 != 0 {
-							t.Skip("a sample")
-						}
 						node, e := root.Create(fmt.Sprint(name, had, count), &vfs.NewNode{Mode: abi.S_IFREG | 0o600})
 						if e != 0 {
 							t.Fatal(e)
