@@ -26,6 +26,10 @@ type contentWriter struct {
 
 	soon chan struct{} // hurried has some
 
+	// writing is held by who takes files from the list of those that wait until he has written them: a sync
+	// may not end before what was on the list is on the device.
+	writing sync.Mutex
+
 	mu      sync.Mutex
 	hurried []*inode   // to be written at once
 	rounds  uint64     // completed
@@ -91,7 +95,10 @@ func (f *contentWriter) loop() {
 			list := f.hurried
 			f.hurried = nil
 			f.mu.Unlock()
-			if err := f.fs.writeFiles(list, pressed); err != nil {
+			f.writing.Lock()
+			err := f.fs.writeFiles(list, pressed)
+			f.writing.Unlock()
+			if err != nil {
 				f.fs.log("writing behind: %v", err)
 			}
 		case <-f.quit:

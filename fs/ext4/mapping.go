@@ -21,7 +21,7 @@ func (n *inode) MapExtents(off, count int64) ([]vfs.Extent, abi.Errno) {
 	n.mu.RLock()
 	stores := n.pages.nstored > 0 // which nobody may have noticed yet
 	n.mu.RUnlock()
-	if stores || n.pages.dirty() {
+	if stores || n.pages.unplaced() {
 		if err := n.writeback(); err != nil {
 			return nil, errno(err)
 		}

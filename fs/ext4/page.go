@@ -106,11 +106,17 @@ type pageTable struct {
 	nextNotice       time.Time    // when to look for stores without being asked
 	count            atomic.Int32 // pages
 	ndirty           atomic.Int32 // of these, dirty ones
+	nwriting         atomic.Int32 // pages, or copies of them, that the device has or is about to get
 	queued           atomic.Bool  // in the cache's list of dirty inodes; changed under its lock
 }
 
 // dirty tells whether content waits to be written. It takes no lock.
 func (t *pageTable) dirty() bool { return t.ndirty.Load() != 0 }
+
+// unplaced tells whether content waits to be written, or is being written: until that is done, the device
+// lacks it, and the extent tree may have a hole in its place. It takes no lock. The order is that in which
+// gather moves pages from one count to the other.
+func (t *pageTable) unplaced() bool { return t.dirty() || t.nwriting.Load() != 0 }
 
 // chunk returns the chunk at index, or nil.
 func (t *pageTable) chunk(index int64) *pageChunk {

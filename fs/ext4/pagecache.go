@@ -180,6 +180,12 @@ func (c *pageCache) mark(ch *pageChunk, mask uint64) {
 // unclean returns how many frames hold what the device has not yet taken.
 func (c *pageCache) unclean() int { return int(c.ndirty.Load() + c.nwriting.Load()) }
 
+// addWriting adds to the number of pages of n that are being written.
+func (c *pageCache) addWriting(n *inode, k int) {
+	c.nwriting.Add(int32(k))
+	n.pages.nwriting.Add(int32(k))
+}
+
 // undirty forgets that the pages in mask are newer than the device.
 func (c *pageCache) undirty(ch *pageChunk, mask uint64) {
 	mask &= ch.dirty

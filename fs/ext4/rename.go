@@ -87,7 +87,7 @@ func (r *rename) run() error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	if r.old != nil && r.flags == 0 && !r.written && r.moved.pages.dirty() {
+	if r.old != nil && r.flags == 0 && !r.written && r.moved.pages.unplaced() {
 		return errWriteFirst
 	}
 	r.moved.mu.Lock()

@@ -126,8 +126,8 @@ func (p *pass) gather() (*part, error) {
 	b.plain = len(b.runs) == 0 && !n.wroteDue && n.size == int64(n.d.Size)
 	for _, x := range b.pieces {
 		if err == nil {
+			n.fs.pages.addWriting(n, bits.OnesCount64(x.mask))
 			n.fs.pages.undirty(x.c, x.mask)
-			n.fs.pages.nwriting.Add(int32(bits.OnesCount64(x.mask)))
 		} else {
 			p.todo = append(p.todo, x.c)
 		}
@@ -298,8 +298,8 @@ func (b *part) finish(err error) {
 			}
 			k++
 		}
-		fs.pages.nwriting.Add(int32(-bits.OnesCount64(x.mask)))
 		fs.pages.mark(x.c, again)
+		fs.pages.addWriting(n, -bits.OnesCount64(x.mask))
 		fs.pages.settle(x.c)
 	}
 	n.settleTree()

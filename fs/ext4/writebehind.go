@@ -182,10 +182,17 @@ const (
 	now                    // also what mappings have stored up to now: somebody syncs
 )
 
-// writeContent writes content home that has changed, without a flush of the device.
-func (fs *FS) writeContent(u urgency) error { return fs.writeFiles(fs.pages.takeWaiting(), u) }
+// writeContent writes content home that has changed, without a flush of the device. The caller holds no
+// lock.
+func (fs *FS) writeContent(u urgency) error {
+	// What somebody else has taken from the list is neither on it nor on the device before he is done, or
+	// is on it again.
+	fs.behind.writing.Lock()
+	defer fs.behind.writing.Unlock()
+	return fs.writeFiles(fs.pages.takeWaiting(), u)
+}
 
-// writeFiles is writeContent for some files.
+// writeFiles is writeContent for some files. The caller holds fs.behind.writing.
 func (fs *FS) writeFiles(list []*inode, u urgency) error {
 	return whileTight(func() error {
 		err := fs.writeOnce(list, u)
@@ -211,7 +218,7 @@ func (fs *FS) writeOnce(list []*inode, u urgency) error {
 		w.file(&pass{n: n, held: true, urgency: u})
 		if w.err != nil {
 			for _, n := range list[i+1:] {
-				fs.pages.wait(n, n.pages.dirty())
+				fs.pages.wait(n, true) // they need not be dirty: mappings may have stored to them
 			}
 			break
 		}
