@@ -47,6 +47,15 @@ func loopMount(img, dir, opts string) error {
 	return nil
 }
 
+// remountReadOnly makes what loopMount has mounted at dir read-only.
+func remountReadOnly(dir string) error {
+	out, err := exec.Command("mount", "-o", "remount,ro", dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("remount read-only: %v: %s", err, out)
+	}
+	return nil
+}
+
 // hostReads fails unless the host, which mounts the image, reads the same tree as we do.
 func hostReads(t testing.TB, img []byte) error {
 	if canMount() != nil {
