@@ -158,6 +158,7 @@ func nilDereference() { fmt.Println(load(nil)) }
 func overflow(n int) int {
 	var b [1024]byte
 	b[n%1024] = byte(n)
+	//lint:ignore SA5007 the stack is to overflow
 	return overflow(n+1) + int(b[(n+1)%1024])
 }
 
@@ -185,6 +186,7 @@ func recovers([]string) {
 		func() { nilDereference() },
 		func() { divide(nil) },
 		func() { var a []int; a[len(os.Args)] = 1 },
+		//lint:ignore SA5000 it is to panic
 		func() { var m map[string]int; m["x"] = 1 },
 	} {
 		func() {
