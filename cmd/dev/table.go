@@ -18,6 +18,10 @@ var limits = map[string]float64{
 	"Call/thread_create_join": 0.3,
 	"SHA256":                  1.02,
 
+	// Go programs.
+	"Go/pipeline":     0.7,
+	"Go/binary_trees": 1.05,
+
 	// Names and attributes.
 	"File/open_close":    0.5,
 	"File/stat":          0.4,

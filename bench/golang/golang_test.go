@@ -1,0 +1,58 @@
+// Package golang measures Go programs: built by the go command for the native side, and by pinhole go for
+// the other, from the same source.
+package golang
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pinhole/bench/pair"
+	"pinhole/tests/harness"
+)
+
+// build builds a program of src for both sides.
+func build(b *testing.B, name string) *pair.Programs {
+	b.Helper()
+	pinhole := harness.Pinhole(b)
+	native, guest := filepath.Join(b.TempDir(), name), filepath.Join(b.TempDir(), name)
+	for _, line := range [][]string{
+		{"go", "build", "-o", native, "./src/" + name},
+		{pinhole, "go", "build", "-o", guest, "./src/" + name},
+	} {
+		cmd := exec.Command(line[0], line[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("%q: %v\n%s", line, err, out)
+		}
+	}
+	return pair.Built(b, guest, native)
+}
+
+// BenchmarkGo is the cases of src/work: pipes between goroutines, and programs that make garbage.
+func BenchmarkGo(b *testing.B) { build(b, "work").Cases(b) }
+
+// BenchmarkGoHello is the median of twenty starts of hello world, from start to exit.
+func BenchmarkGoHello(b *testing.B) {
+	p := build(b, "hello")
+	for _, side := range []struct {
+		name string
+		run  func(*testing.B, ...string) harness.Result
+	}{{"runtime=native", p.Native}, {"runtime=pinhole", p.Guest}} {
+		b.Run(side.name, func(b *testing.B) {
+			for range b.N {
+				times := make([]float64, 20)
+				for i := range times {
+					start := time.Now()
+					side.run(b)
+					times[i] = float64(time.Since(start))
+				}
+				slices.Sort(times)
+				b.ReportMetric(times[len(times)/2], "ns/op")
+			}
+		})
+	}
+}
