@@ -10,7 +10,6 @@ import (
 	"os/exec"
 
 	"pinhole/cmd/pinhole/golang"
-	"pinhole/cmd/pinhole/image"
 	"pinhole/cmd/pinhole/kernel"
 	"pinhole/runtime/supervisor"
 )
@@ -34,6 +33,10 @@ type goCmd struct {
 }
 
 const defaultGoMemory = "2G"
+
+// scratchRoom is how much, in bytes, programs can write to the disk made for them: it is in memory, but
+// only what is written takes any.
+const scratchRoom = 4 << 30
 
 // Help is shown below the options.
 func (goCmd) Help() string {
@@ -116,7 +119,7 @@ func goexec(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
-	disk, err := place.Scratch(o.Image, image.ThrowawayRoom)
+	disk, err := place.Scratch(o.Image, scratchRoom)
 	if err != nil {
 		return fail(err)
 	}
