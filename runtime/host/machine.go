@@ -92,7 +92,11 @@ func New(cfg Config) (*Machine, error) {
 	if size == 0 {
 		size = areaBytes
 	}
-	if m.area, err = reserve(size); err != nil {
+	// What lies where the host or Go's runtime has put it at random may leave no gap as large.
+	for m.area, err = reserve(size); err != nil && size > leastArea; m.area, err = reserve(size) {
+		size /= 2
+	}
+	if err != nil {
 		return nil, fmt.Errorf("host: cannot reserve %d GiB of address space for guests: %w", size>>30, err)
 	}
 	m.low = reserveLow()

@@ -19,6 +19,7 @@ const (
 	// things come to lie in it is random all the same.
 	areaBegin = 1 << 40
 	areaBytes = 64 << 40
+	leastArea = 1 << 40
 
 	noFile = 0xffffffff // descriptor -1 of anonymous mappings
 

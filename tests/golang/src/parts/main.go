@@ -371,7 +371,7 @@ func profile(args []string) {
 	check(err)
 	check(pprof.StartCPUProfile(f))
 	x := 0
-	for start := time.Now(); time.Since(start) < 500*time.Millisecond; {
+	for start, n := time.Now(), 0; n < 10_000 || time.Since(start) < 500*time.Millisecond; n++ {
 		x += burn()
 	}
 	pprof.StopCPUProfile()
