@@ -162,6 +162,24 @@ func resizeError(path string, err error, size, least int64) error {
 	return fmt.Errorf("image %s: %w", path, err)
 }
 
+// openSound brings the image in f into a state that it can be resized from: nothing in its journal, no file
+// without a name, and no damage. It returns its device and the size of its file system.
+func openSound(ctx context.Context, path string, f *os.File) (dev *filedev.Device, size resize.Size, err error) {
+	if err := tidy(path, f); err != nil {
+		return nil, size, err
+	}
+	if dev, err = filedev.New(f); err != nil {
+		return nil, size, err
+	}
+	if err := verify(ctx, path, dev, fmt.Sprintf("is damaged, and has to be repaired first, with \"e2fsck -f %s\"", path)); err != nil {
+		return nil, size, err
+	}
+	if size, err = resize.SizeOf(dev); err != nil {
+		return nil, size, resizeError(path, err, 0, 0)
+	}
+	return dev, size, nil
+}
+
 // growFile makes the image in f, which nobody else uses, and its file system larger, in one step that a crash
 // does not leave half done. If the error wraps resize.ErrInPlace, it cannot be done so. The image is as it was
 // unless the error says otherwise.
@@ -173,19 +191,9 @@ func growFile(ctx context.Context, path string, f *os.File, size int64) (err err
 	if size <= st.Size() {
 		return resize.ErrInPlace
 	}
-	if err := tidy(path, f); err != nil {
-		return err
-	}
-	dev, err := filedev.New(f)
+	_, before, err := openSound(ctx, path, f)
 	if err != nil {
 		return err
-	}
-	if err := verify(ctx, path, dev, fmt.Sprintf("is damaged, and has to be repaired first, with \"e2fsck -f %s\"", path)); err != nil {
-		return err
-	}
-	before, err := resize.SizeOf(dev)
-	if err != nil {
-		return resizeError(path, err, 0, 0)
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, errCommit) {
@@ -195,7 +203,8 @@ func growFile(ctx context.Context, path string, f *os.File, size int64) (err err
 	if err := f.Truncate(size); err != nil {
 		return truncateError(path, err)
 	}
-	if dev, err = filedev.New(f); err != nil {
+	dev, err := filedev.New(f)
+	if err != nil {
 		return err
 	}
 	bar := newSteps("resizing")
@@ -232,19 +241,9 @@ func truncateError(path string, err error) error {
 // resizeFile changes the size of the image in f, which nobody else uses, and of its file system; size 0
 // makes it as small as can be. If it fails, f is of no use any more.
 func resizeFile(ctx context.Context, path string, f *os.File, size int64) error {
-	if err := tidy(path, f); err != nil {
-		return err
-	}
-	dev, err := filedev.New(f)
+	dev, before, err := openSound(ctx, path, f)
 	if err != nil {
 		return err
-	}
-	if err := verify(ctx, path, dev, fmt.Sprintf("is damaged, and has to be repaired first, with \"e2fsck -f %s\"", path)); err != nil {
-		return err
-	}
-	before, err := resize.SizeOf(dev)
-	if err != nil {
-		return resizeError(path, err, 0, 0)
 	}
 	least, err := resize.Minimum(dev)
 	if err != nil {
