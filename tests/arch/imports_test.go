@@ -40,7 +40,7 @@ var rules = []rule{
 	{folder: "cmd", folders: []string{"cmd", "runtime", "fs/vfs", "fs/ext4", "blockdev", "abi", "shim"},
 		modules: []string{xsys, multierror, "golang.org/x/term", "github.com/alecthomas/kong", "github.com/vbauerster/mpb"}},
 	{folder: "tests", folders: []string{""}, modules: []string{xsys, gocmp, multierror, "golang.org/x/net/bpf"}},
-	{folder: "bench", folders: []string{""}, modules: []string{xsys, gocmp}},
+	{folder: "bench", folders: []string{""}, modules: []string{xsys, gocmp, "golang.org/x/perf/benchfmt"}},
 }
 
 // testExtra is what test files may import beyond their package's rule.

@@ -1,0 +1,217 @@
+// Package gostd measures the benchmarks of Go's own standard library: each package's test binary is built
+// from GOROOT for both sides, natively by the go command and for the sandbox by pinhole go, and both are run
+// in turn. What came of it is in bench/results/go-own.md.
+package gostd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/perf/benchfmt"
+
+	"pinhole/tests/harness"
+)
+
+// side is where a benchmark runs.
+type side int
+
+const (
+	native side = iota
+	inside
+)
+
+func (s side) String() string { return [...]string{"native", "inside"}[s] }
+
+// program is a package's test binary, built for both sides.
+type program struct {
+	name    string // import path
+	dir     string // of the package's sources, where its benchmarks run
+	native  string // path on the host
+	image   string // has the other one, the sources, and a folder for temporary files
+	pinhole string
+}
+
+// insidePath is where the test binary is in the image.
+const insidePath = "/bin/benchmark"
+
+// memory is the most that a sandbox may have: the benchmarks of copying need more than the default.
+const memory = "4G"
+
+// build builds a package's test binary, or fails.
+func build(t *testing.T, name string) *program {
+	t.Helper()
+	dir := t.TempDir()
+	p := &program{name: name, dir: filepath.Join(goroot(t), "src", filepath.FromSlash(name)), pinhole: harness.Pinhole(t),
+		native: filepath.Join(dir, "native"), image: filepath.Join(dir, "disk.img")}
+	guest := filepath.Join(dir, "guest")
+	for _, line := range [][]string{
+		{"go", "test", "-c", "-o", p.native, name},
+		{p.pinhole, "go", "test", "-c", "-o", guest, name},
+	} {
+		cmd := exec.Command(line[0], line[1:]...)
+		cmd.Dir = filepath.Join(goroot(t), "src")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", line, err, out)
+		}
+	}
+	harness.Must(t, p.pinhole, "image", "create", "--size", "4G", p.image)
+	harness.Must(t, p.pinhole, "image", "mkdir", p.image, "/tmp")
+	harness.Must(t, p.pinhole, "image", "put", p.image, p.dir, p.dir)
+	harness.Must(t, p.pinhole, "image", "put", p.image, guest, insidePath)
+	return p
+}
+
+func goroot(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// command is the test binary on one side, with its arguments, not yet started.
+func (p *program) command(ctx context.Context, s side, args ...string) *exec.Cmd {
+	line := append([]string{p.native}, args...)
+	if s == inside {
+		line = append([]string{p.pinhole, "run", "--image", p.image, "--memory", memory, "--cwd", p.dir, "--env", "TMPDIR=/tmp", insidePath}, args...)
+	}
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Dir = p.dir
+	return cmd
+}
+
+// benchmarks lists the package's benchmarks whose names fit, without those that they have in them.
+func (p *program) benchmarks(t *testing.T, fit *regexp.Regexp) []string {
+	t.Helper()
+	out, err := p.command(t.Context(), native, "-test.list", "^Benchmark").Output()
+	if err != nil {
+		t.Fatalf("%s: %v", p.name, err)
+	}
+	return slices.DeleteFunc(strings.Fields(string(out)), func(name string) bool { return !fit.MatchString(name) })
+}
+
+// exactly is the pattern for -test.bench that chooses one benchmark, which may be in another.
+func exactly(name string) string {
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		parts = append(parts, "^"+regexp.QuoteMeta(part)+"$")
+	}
+	return strings.Join(parts, "/")
+}
+
+// anyOf is the pattern that chooses several, with all that is in them.
+func anyOf(names []string) string { return "^(" + strings.Join(names, "|") + ")$" }
+
+// most is how long one run of a test binary may take.
+const most = 5 * time.Minute
+
+// sample is a benchmark's result of one run: a time in seconds, and of how many iterations.
+type sample struct {
+	seconds float64
+	iters   int
+}
+
+// run runs the benchmarks that a pattern chooses, for about as long each as benchtime says, and returns
+// their times. What does not come out is missing; why is in the error.
+func (p *program) run(t *testing.T, s side, pattern, benchtime string) (map[string]sample, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	cmd := p.command(ctx, s, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", benchtime)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %s: %w\n%s%s", p.name, s, pattern, err, tail(out.Bytes()), tail(said.Bytes()))
+	}
+	found := map[string]sample{}
+	lines := benchfmt.NewReader(&out, p.name)
+	for lines.Scan() {
+		r, ok := lines.Result().(*benchfmt.Result)
+		if !ok {
+			continue // what else a test binary prints
+		}
+		if seconds, ok := timeOf(r); ok {
+			found[nameOf(r)] = sample{seconds, r.Iters}
+		}
+	}
+	return found, errors.Join(err, lines.Err())
+}
+
+// tail is the end of what a program printed.
+func tail(out []byte) []byte { return out[max(0, len(out)-2000):] }
+
+// nameOf is a benchmark's name without the number of processors.
+func nameOf(r *benchfmt.Result) string {
+	base, parts := r.Name.Parts()
+	name := "Benchmark" + string(base)
+	for _, part := range parts {
+		if part[0] == '/' {
+			name += string(part)
+		}
+	}
+	return name
+}
+
+// timeOf is a benchmark's time per operation in seconds, or the median (of timers: the mean) of the latency
+// that it measures itself.
+func timeOf(r *benchfmt.Result) (float64, bool) {
+	if v, ok := r.Value("sec/op"); ok && v > 0 {
+		return v, true
+	}
+	for _, unit := range []string{"p50-sec", "p50-sec/op", "avg-late-sec"} {
+		if v, ok := r.Value(unit); ok && v > 0 {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
+// calls counts the system calls that a benchmark makes natively in an operation: those of so many operations
+// and one more, without those of one. ok tells whether there is something that counts them: perf, as root.
+func (p *program) calls(t *testing.T, name string, iters int) (perOp float64, ok bool) {
+	t.Helper()
+	perf, err := exec.LookPath("perf")
+	if err != nil {
+		return 0, false
+	}
+	count := func(n int) (float64, bool) {
+		ctx, cancel := context.WithTimeout(t.Context(), most)
+		defer cancel()
+		list := filepath.Join(t.TempDir(), "count")
+		cmd := p.command(ctx, native, "-test.run", "^$", "-test.bench", exactly(name), "-test.benchtime", fmt.Sprintf("%dx", n))
+		cmd.Args = append([]string{perf, "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-o", list}, cmd.Args...)
+		cmd.Path = perf
+		if cmd.Run() != nil {
+			return 0, false
+		}
+		text, err := os.ReadFile(list)
+		if err != nil {
+			return 0, false
+		}
+		m := regexp.MustCompile(`(?m)^(\d+),[^,]*,raw_syscalls:sys_enter`).FindSubmatch(text)
+		if m == nil {
+			return 0, false
+		}
+		var v float64
+		fmt.Sscan(string(m[1]), &v)
+		return v, true
+	}
+	few, ok1 := count(1)
+	many, ok2 := count(iters)
+	if !ok1 || !ok2 {
+		return 0, false
+	}
+	return max(0, many-few) / float64(iters), true
+}
