@@ -172,6 +172,22 @@ const (
 	PR_SET_VMA              = 1398164801
 	PR_SET_VMA_ANON_NAME    = 0
 	PR_SET_PTRACER          = 1499557217
+
+	PR_CAP_AMBIENT_IS_SET    = 1
+	PR_CAP_AMBIENT_RAISE     = 2
+	PR_CAP_AMBIENT_LOWER     = 3
+	PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+	SECBIT_KEEP_CAPS = 16
+)
+
+// Versions of capget(2)'s structs, of which the first has sets of 32 bits and the others of 64, and the last
+// capability that there is (capabilities(7)).
+const (
+	LINUX_CAPABILITY_VERSION_1 = 0x19980330
+	LINUX_CAPABILITY_VERSION_2 = 0x20071026
+	LINUX_CAPABILITY_VERSION_3 = 0x20080522
+	CAP_LAST_CAP               = 40
 )
 
 // Operations of arch_prctl(2) on x86-64.

@@ -22,7 +22,7 @@ func TestFromLinux(t *testing.T) {
 		{4, args, CallPathStat, []uint64{minus100, 10, 11, 0}},
 		{6, args, CallPathStat, []uint64{minus100, 10, 11, AT_SYMLINK_NOFOLLOW}},
 		{84, args, CallPathUnlink, []uint64{minus100, 10, AT_REMOVEDIR}},
-		{113, args, CallProcSetresuid, []uint64{10, 11, 1<<64 - 1}},
+		{113, args, CallCredSetreuid, []uint64{10, 11}},
 		{158, [6]uint64{ARCH_SET_FS, 0x1000}, CallThreadSetTls, []uint64{0x1000}},
 		{56, args, CallThreadCreate, []uint64{10, 11, 12, 13, 14, 0}},
 		{200, args, CallSignalThread, []uint64{1<<64 - 1, 10, 11}},

@@ -208,10 +208,19 @@ const (
 	CallTimerGet     = 278
 	CallTimerOverrun = 279
 	CallTimerDelete  = 280
+
+	CallCredSetuid          = 288
+	CallCredSetgid          = 289
+	CallCredSetreuid        = 290
+	CallCredSetregid        = 291
+	CallCredSetfsuid        = 292
+	CallCredSetfsgid        = 293
+	CallCredCapabilities    = 294
+	CallCredSetCapabilities = 295
 )
 
 // CallTop is one more than the highest number of a call.
-const CallTop = 281
+const CallTop = 296
 
 var calls = [CallTop]Call{
 	CallSysAbi: {Name: "sys_abi", Result: TypeSize,
@@ -676,4 +685,26 @@ var calls = [CallTop]Call{
 	CallTimerDelete: {Name: "timer_delete", Result: TypeNone,
 		Args:   []Arg{{"id", TypeInt}},
 		Errors: []Errno{EINVAL}},
+	CallCredSetuid: {Name: "cred_setuid", Result: TypeNone,
+		Args:   []Arg{{"id", TypeUInt}},
+		Errors: []Errno{EINVAL, EPERM}},
+	CallCredSetgid: {Name: "cred_setgid", Result: TypeNone,
+		Args:   []Arg{{"id", TypeUInt}},
+		Errors: []Errno{EINVAL, EPERM}},
+	CallCredSetreuid: {Name: "cred_setreuid", Result: TypeNone,
+		Args:   []Arg{{"r", TypeUInt}, {"e", TypeUInt}},
+		Errors: []Errno{EPERM}},
+	CallCredSetregid: {Name: "cred_setregid", Result: TypeNone,
+		Args:   []Arg{{"r", TypeUInt}, {"e", TypeUInt}},
+		Errors: []Errno{EPERM}},
+	CallCredSetfsuid: {Name: "cred_setfsuid", Result: TypeUInt,
+		Args: []Arg{{"id", TypeUInt}}},
+	CallCredSetfsgid: {Name: "cred_setfsgid", Result: TypeUInt,
+		Args: []Arg{{"id", TypeUInt}}},
+	CallCredCapabilities: {Name: "cred_capabilities", Result: TypeNone,
+		Args:   []Arg{{"header", TypeAddr}, {"data", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL, ESRCH}},
+	CallCredSetCapabilities: {Name: "cred_set_capabilities", Result: TypeNone,
+		Args:   []Arg{{"header", TypeAddr}, {"data", TypeAddr}},
+		Errors: []Errno{EFAULT, EINVAL, EPERM}},
 }

@@ -689,15 +689,11 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 		*out = *args
 		return CallProcGid, true
 	case 105: // setuid
-		out[0] = args[0]
-		out[1] = args[0]
-		out[2] = args[0]
-		return CallProcSetresuid, true
+		*out = *args
+		return CallCredSetuid, true
 	case 106: // setgid
-		out[0] = args[0]
-		out[1] = args[0]
-		out[2] = args[0]
-		return CallProcSetresgid, true
+		*out = *args
+		return CallCredSetgid, true
 	case 107: // geteuid
 		*out = *args
 		return CallProcEuid, true
@@ -717,15 +713,11 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 		*out = *args
 		return CallProcSetsid, true
 	case 113: // setreuid
-		out[0] = args[0]
-		out[1] = args[1]
-		out[2] = constant(-1)
-		return CallProcSetresuid, true
+		*out = *args
+		return CallCredSetreuid, true
 	case 114: // setregid
-		out[0] = args[0]
-		out[1] = args[1]
-		out[2] = constant(-1)
-		return CallProcSetresgid, true
+		*out = *args
+		return CallCredSetregid, true
 	case 115: // getgroups
 		*out = *args
 		return CallProcGroups, true
@@ -747,9 +739,21 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 121: // getpgid
 		*out = *args
 		return CallProcGetpgid, true
+	case 122: // setfsuid
+		*out = *args
+		return CallCredSetfsuid, true
+	case 123: // setfsgid
+		*out = *args
+		return CallCredSetfsgid, true
 	case 124: // getsid
 		*out = *args
 		return CallProcGetsid, true
+	case 125: // capget
+		*out = *args
+		return CallCredCapabilities, true
+	case 126: // capset
+		*out = *args
+		return CallCredSetCapabilities, true
 	case 127: // rt_sigpending
 		*out = *args
 		return CallSignalPending, true

@@ -50,7 +50,7 @@ func (t *Task) procChroot(pathAddr abi.Addr) (uint64, abi.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	if t.proc.fs().UID != 0 {
+	if t.proc.uid() != 0 {
 		d.Unref()
 		return 0, abi.EPERM
 	}

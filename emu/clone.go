@@ -271,7 +271,7 @@ func (k *Kernel) register(n, t *Task, a *cloneArgs) abi.Errno {
 	defer k.mu.Unlock()
 	p.mu.Lock()
 	bad := p.exiting || k.ending || len(k.procs) >= int(k.maxThreads)
-	n.name, n.nameLen = t.name, t.nameLen
+	n.name, n.nameLen, n.keepCaps = t.name, t.nameLen, t.keepCaps
 	q.ids.pgid, q.ids.sid = p.ids.pgid, p.ids.sid // they may have changed since
 	p.mu.Unlock()
 	if bad {

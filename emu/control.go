@@ -6,7 +6,7 @@ import (
 )
 
 // procControl answers proc_control (prctl(2)): what a process may say of itself. What would take away
-// what it does not have (capabilities, speculation controls) succeeds or tells so.
+// what it does not have (speculation controls) succeeds or tells so.
 func (t *Task) procControl(op int32, a, b, c, d uint64) (uint64, abi.Errno) {
 	p := t.proc
 	switch op {
@@ -30,6 +30,9 @@ func (t *Task) procControl(op int32, a, b, c, d uint64) (uint64, abi.Errno) {
 			return 0, abi.EFAULT
 		}
 		return 0, 0
+	case abi.PR_GET_KEEPCAPS, abi.PR_SET_KEEPCAPS, abi.PR_GET_SECUREBITS, abi.PR_SET_SECUREBITS, abi.PR_CAPBSET_READ,
+		abi.PR_CAPBSET_DROP, abi.PR_CAP_AMBIENT:
+		return t.controlCaps(op, a, b, c, d)
 	case abi.PR_GET_PDEATHSIG:
 		p.mu.Lock()
 		sig := p.ids.deathSig
@@ -78,11 +81,9 @@ func (t *Task) procControl(op int32, a, b, c, d uint64) (uint64, abi.Errno) {
 		i.noNewPrivs = true
 	case abi.PR_GET_NO_NEW_PRIVS:
 		return bit(i.noNewPrivs), 0
-	case abi.PR_GET_KEEPCAPS, abi.PR_GET_TIMING, abi.PR_GET_SECUREBITS, abi.PR_GET_THP_DISABLE,
-		abi.PR_CAPBSET_READ, abi.PR_GET_SECCOMP:
+	case abi.PR_GET_TIMING, abi.PR_GET_THP_DISABLE, abi.PR_GET_SECCOMP:
 		return 0, 0
-	case abi.PR_SET_KEEPCAPS, abi.PR_SET_TIMING, abi.PR_SET_THP_DISABLE, abi.PR_SET_VMA,
-		abi.PR_SET_PTRACER, abi.PR_CAPBSET_DROP:
+	case abi.PR_SET_TIMING, abi.PR_SET_THP_DISABLE, abi.PR_SET_VMA, abi.PR_SET_PTRACER:
 		return 0, 0
 	case abi.PR_GET_TIMERSLACK:
 		return i.slack, 0

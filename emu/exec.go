@@ -99,7 +99,8 @@ func (k *Kernel) newProcess(cwd string) (*Process, error) {
 	s.enter(p)
 	p.setLimits()
 	p.ids = identity{
-		ruid: k.conf.UID, suid: k.conf.UID, rgid: k.conf.GID, sgid: k.conf.GID,
+		user:     idSet{k.conf.UID, k.conf.UID, k.conf.UID},
+		group:    idSet{k.conf.GID, k.conf.GID, k.conf.GID},
 		dumpable: true, slack: defaultSlack,
 	}
 	fs := &vfs.Context{Creds: vfs.Creds{UID: k.conf.UID, GID: k.conf.GID}, Umask: 0o022, Owner: p}

@@ -165,16 +165,12 @@ func (t *Task) restart(prog *program, at *loaded) {
 	p.sig.mu.Unlock()
 	p.deletePosixTimers()
 	p.becomes(prog, at, t)
-	uid, gid := p.fs().UID, p.fs().GID
 	p.kernel.mu.Lock()
 	if p.exitSignal != 0 {
 		p.exitSignal = abi.SIGCHLD
 	}
 	p.kernel.mu.Unlock()
-	p.mu.Lock()
-	p.executed = true
-	p.ids.suid, p.ids.sgid = uid, gid
-	p.ids.dumpable = true
-	p.mu.Unlock()
+	t.keepCaps = false
+	p.becomeItself()
 	p.files.closeOnExec()
 }

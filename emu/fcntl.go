@@ -55,7 +55,7 @@ func (t *Task) fdControl(fd, cmd int32, arg uint64) (uint64, abi.Errno) {
 		if cmd == abi.F_GETPIPE_SZ {
 			return uint64(p.pipe.capacity()), 0
 		}
-		return p.pipe.setCapacity(t.kernel, arg, t.proc.fs().UID == 0)
+		return p.pipe.setCapacity(t.kernel, arg, t.proc.uid() == 0)
 	case abi.F_GETOWN:
 		return uint64(int64(d.owner.Load())), 0
 	case abi.F_SETOWN:

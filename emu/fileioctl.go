@@ -31,7 +31,7 @@ func (t *Task) contentIoctl(d *description, cmd uint32, arg abi.Addr) abi.Errno 
 	case abi.FS_IOC_FIEMAP, abi.FICLONE, abi.FICLONERANGE, abi.FIDEDUPERANGE:
 		return abi.EOPNOTSUPP
 	case abi.FITRIM, abi.FIFREEZE, abi.FITHAW:
-		if t.proc.fs().UID != 0 {
+		if t.proc.uid() != 0 {
 			return abi.EPERM
 		}
 		return abi.EOPNOTSUPP

@@ -1,19 +1,12 @@
 package emu
 
-import (
-	"slices"
-
-	"pinhole/abi"
-	"pinhole/emu/guest"
-	"pinhole/fs/vfs"
-)
+import "pinhole/abi"
 
 // identity is who a process is, as credentials(7) has it, but for what file systems look at (the
-// effective ids and groups), which Process.fsctx holds. Guarded by Process.mu.
+// file system ids and groups), which Process.fsctx holds. Guarded by Process.mu.
 type identity struct {
-	ruid, suid uint32
-	rgid, sgid uint32
-	pgid, sid  int32
+	user, group idSet
+	pgid, sid   int32
 
 	dumpable   bool
 	noNewPrivs bool
@@ -21,9 +14,6 @@ type identity struct {
 	slack      uint64
 	nice       int32
 }
-
-// uid returns the effective user id.
-func (p *Process) uid() uint32 { return p.fs().UID }
 
 // group returns the process group.
 func (p *Process) group() int32 {
@@ -44,12 +34,12 @@ func (p *Process) maySignal(o *Process, sig int32) bool {
 		}
 	}
 	p.mu.Lock()
-	from := [2]uint32{p.uid(), p.ids.ruid}
+	from := p.ids.user
 	p.mu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, id := range from {
-		if id == o.ids.ruid || id == o.ids.suid {
+	for _, id := range [2]uint32{from.effective, from.real} {
+		if id == o.ids.user.real || id == o.ids.user.saved {
 			return true
 		}
 	}
@@ -64,128 +54,6 @@ func (t *Task) procParent() (uint64, abi.Errno) {
 		return uint64(o.pid), 0
 	}
 	return 0, 0
-}
-
-func (t *Task) procUid() (uint64, abi.Errno) {
-	t.proc.mu.Lock()
-	defer t.proc.mu.Unlock()
-	return uint64(t.proc.ids.ruid), 0
-}
-
-func (t *Task) procGid() (uint64, abi.Errno) {
-	t.proc.mu.Lock()
-	defer t.proc.mu.Unlock()
-	return uint64(t.proc.ids.rgid), 0
-}
-
-func (t *Task) procEuid() (uint64, abi.Errno) { return uint64(t.proc.fs().UID), 0 }
-func (t *Task) procEgid() (uint64, abi.Errno) { return uint64(t.proc.fs().GID), 0 }
-
-// maxGroups is the most supplementary groups a process has (NGROUPS_MAX).
-const maxGroups = 65536
-
-// procGroups answers proc_groups (getgroups(2)).
-func (t *Task) procGroups(n int32, list abi.Addr) (uint64, abi.Errno) {
-	groups := t.proc.fs().Groups
-	if n < 0 || n != 0 && int(n) < len(groups) {
-		return 0, abi.EINVAL
-	}
-	if n == 0 {
-		return uint64(len(groups)), 0
-	}
-	b := make([]byte, 4*len(groups))
-	for i, g := range groups {
-		le.PutUint32(b[4*i:], g)
-	}
-	if guest.CopyOut(list, b) < len(b) {
-		return 0, abi.EFAULT
-	}
-	return uint64(len(groups)), 0
-}
-
-// procSetgroups answers proc_setgroups (setgroups(2)).
-func (t *Task) procSetgroups(n uint64, list abi.Addr) (uint64, abi.Errno) {
-	if t.proc.uid() != 0 {
-		return 0, abi.EPERM
-	}
-	if n > maxGroups {
-		return 0, abi.EINVAL
-	}
-	b := make([]byte, 4*n)
-	if guest.CopyIn(b, list) < len(b) {
-		return 0, abi.EFAULT
-	}
-	groups := make([]uint32, n)
-	for i := range groups {
-		groups[i] = le.Uint32(b[4*i:])
-	}
-	return 0, t.proc.changeFS(func(c *vfs.Context) abi.Errno {
-		c.Groups = groups
-		return 0
-	})
-}
-
-// unchanged as an id leaves it as it is.
-const unchanged = ^uint32(0)
-
-// setIDs changes real, effective and saved id as setresuid(2) and setresgid(2) do: root to
-// anything, others to one of the three they have.
-func setIDs(root bool, ids [3]*uint32, want [3]uint32) abi.Errno {
-	have := [3]uint32{*ids[0], *ids[1], *ids[2]}
-	for _, w := range want {
-		if w != unchanged && !root && !slices.Contains(have[:], w) {
-			return abi.EPERM
-		}
-	}
-	for i, w := range want {
-		if w != unchanged {
-			*ids[i] = w
-		}
-	}
-	return 0
-}
-
-// procSetresuid answers proc_setresuid (setresuid(2)).
-func (t *Task) procSetresuid(r, e, s uint32) (uint64, abi.Errno) {
-	p := t.proc
-	return 0, p.changeFS(func(c *vfs.Context) abi.Errno {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return setIDs(c.UID == 0, [3]*uint32{&p.ids.ruid, &c.UID, &p.ids.suid}, [3]uint32{r, e, s})
-	})
-}
-
-// procSetresgid answers proc_setresgid (setresgid(2)).
-func (t *Task) procSetresgid(r, e, s uint32) (uint64, abi.Errno) {
-	p := t.proc
-	return 0, p.changeFS(func(c *vfs.Context) abi.Errno {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return setIDs(c.UID == 0, [3]*uint32{&p.ids.rgid, &c.GID, &p.ids.sgid}, [3]uint32{r, e, s})
-	})
-}
-
-func (t *Task) procGetresuid(r, e, s abi.Addr) (uint64, abi.Errno) {
-	t.proc.mu.Lock()
-	real, saved := t.proc.ids.ruid, t.proc.ids.suid
-	t.proc.mu.Unlock()
-	return 0, storeIDs([3]abi.Addr{r, e, s}, [3]uint32{real, t.proc.fs().UID, saved})
-}
-
-func (t *Task) procGetresgid(r, e, s abi.Addr) (uint64, abi.Errno) {
-	t.proc.mu.Lock()
-	real, saved := t.proc.ids.rgid, t.proc.ids.sgid
-	t.proc.mu.Unlock()
-	return 0, storeIDs([3]abi.Addr{r, e, s}, [3]uint32{real, t.proc.fs().GID, saved})
-}
-
-func storeIDs(to [3]abi.Addr, ids [3]uint32) abi.Errno {
-	for i, a := range to {
-		if !guest.Store32(a, ids[i]) {
-			return abi.EFAULT
-		}
-	}
-	return 0
 }
 
 // other returns the process with number pid (0: the caller's), or nil.
@@ -291,9 +159,10 @@ func (t *Task) procSetpriority(which, who, value int32) (uint64, abi.Errno) {
 		return 0, errno
 	}
 	value = min(max(value, -20), 19)
+	root := t.proc.uid() == 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if value < p.ids.nice && t.proc.uid() != 0 {
+	if value < p.ids.nice && !root {
 		return 0, abi.EACCES
 	}
 	p.ids.nice = value

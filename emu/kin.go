@@ -196,7 +196,7 @@ func (k *Kernel) reap(p *Process) {
 func (p *Process) realUID() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ids.ruid
+	return p.ids.user.real
 }
 
 // action returns what a signal does.

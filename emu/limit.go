@@ -72,9 +72,10 @@ func (t *Task) procLimit(pid int32, resource uint32, next, old abi.Addr) (uint64
 		}
 	}
 	l := &p.limits[resource]
+	root := t.proc.uid() == 0
 	p.mu.Lock()
 	prev := abi.Rlimit{Cur: l.cur.Load(), Max: l.max.Load()}
-	ok := want.Max <= prev.Max || t.proc.uid() == 0 && resource != abi.RLIMIT_NOFILE && resource != abi.RLIMIT_NPROC
+	ok := want.Max <= prev.Max || root && resource != abi.RLIMIT_NOFILE && resource != abi.RLIMIT_NPROC
 	if next != 0 && ok {
 		l.cur.Store(want.Cur)
 		l.max.Store(want.Max)

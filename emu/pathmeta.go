@@ -146,7 +146,7 @@ func (t *Task) pathAccess(at int32, pathAddr abi.Addr, mode, flags uint32) (uint
 func (p *Process) realIDs() (uid, gid uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ids.ruid, p.ids.rgid
+	return p.ids.user.real, p.ids.group.real
 }
 
 // setAttr does what chmod, chown and utimensat have in common.

@@ -144,8 +144,9 @@ func (t *Task) mayInspect(p *Process) bool {
 	if t.proc.uid() == 0 {
 		return true
 	}
-	mine, its := t.proc.fs(), p.fs()
+	mine := t.proc.fs()
+	uid, gid := mine.UID, mine.GID
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return mine.UID == its.UID && mine.UID == p.ids.ruid && mine.UID == p.ids.suid && p.ids.dumpable
+	return p.ids.user == idSet{uid, uid, uid} && p.ids.group == idSet{gid, gid, gid} && p.ids.dumpable
 }

@@ -57,8 +57,9 @@ func (i ProcInfo) Owner(pid int32) (uid, gid uint32, ok bool) {
 	if p == nil {
 		return 0, 0, false
 	}
-	fs := p.fs()
-	return fs.UID, fs.GID, true
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ids.user.effective, p.ids.group.effective, true
 }
 
 // Self returns the number of the process in whose name c walks.

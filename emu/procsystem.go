@@ -40,7 +40,7 @@ func (i ProcInfo) system(name string) (string, bool) {
 	case "sys/fs/pipe-max-size":
 		return number(pipeMaxCapacity)
 	case "sys/kernel/cap_last_cap":
-		return number(40)
+		return number(abi.CAP_LAST_CAP)
 	case "sys/kernel/hostname":
 		return k.conf.Hostname + "\n", true
 	case "sys/kernel/ngroups_max":

@@ -46,7 +46,6 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) abi.Errno 
 	}
 	shown.env, shown.envEnd = shown.argsEnd, base+abi.Addr(len(strings))
 
-	fs := p.fs()
 	p.mu.Lock()
 	ids := p.ids
 	p.mu.Unlock()
@@ -61,10 +60,10 @@ func (p *Process) fillStack(prog *program, at *loaded, random []byte) abi.Errno 
 		{abi.AT_BASE, at.base},
 		{abi.AT_FLAGS, 0},
 		{abi.AT_ENTRY, at.bias + at.image.entry},
-		{abi.AT_UID, uint64(ids.ruid)},
-		{abi.AT_EUID, uint64(fs.UID)},
-		{abi.AT_GID, uint64(ids.rgid)},
-		{abi.AT_EGID, uint64(fs.GID)},
+		{abi.AT_UID, uint64(ids.user.real)},
+		{abi.AT_EUID, uint64(ids.user.effective)},
+		{abi.AT_GID, uint64(ids.group.real)},
+		{abi.AT_EGID, uint64(ids.group.effective)},
 		{abi.AT_SECURE, 0},
 		{abi.AT_RANDOM, uint64(randomAt)},
 		{abi.AT_HWCAP2, hwcap2FSGSBase},

@@ -35,6 +35,7 @@ type Task struct {
 	lastFault  faultPoint
 	name       [16]byte // PR_SET_NAME; guarded by proc.mu
 	nameLen    int
+	keepCaps   bool // PR_SET_KEEPCAPS: kept and shown
 	exitStatus int
 
 	// Of signals; guarded by proc.sig.mu but for reading by the task itself.

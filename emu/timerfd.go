@@ -39,7 +39,7 @@ func (t *Task) timerfdCreate(clock int32, flags uint32) (uint64, abi.Errno) {
 	switch clock {
 	case abi.CLOCK_REALTIME, abi.CLOCK_MONOTONIC, abi.CLOCK_BOOTTIME:
 	case abi.CLOCK_REALTIME_ALARM, abi.CLOCK_BOOTTIME_ALARM: // which have nothing to wake here
-		if t.proc.fs().UID != 0 {
+		if t.proc.uid() != 0 {
 			return 0, abi.EPERM
 		}
 	default:

@@ -225,7 +225,7 @@ func (p *Process) news(c *Process, w *waitFor) (waited, bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	got := waited{pid: c.pid, uid: c.ids.ruid}
+	got := waited{pid: c.pid, uid: c.ids.user.real}
 	switch {
 	case c.stopNews && w.options&abi.WSTOPPED != 0:
 		got.code, got.status = abi.CLD_STOPPED, c.stopSig

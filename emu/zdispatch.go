@@ -336,6 +336,22 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.timerOverrun(int32(a[0]))
 	case abi.CallTimerDelete:
 		v, e = t.timerDelete(int32(a[0]))
+	case abi.CallCredSetuid:
+		v, e = t.credSetuid(uint32(a[0]))
+	case abi.CallCredSetgid:
+		v, e = t.credSetgid(uint32(a[0]))
+	case abi.CallCredSetreuid:
+		v, e = t.credSetreuid(uint32(a[0]), uint32(a[1]))
+	case abi.CallCredSetregid:
+		v, e = t.credSetregid(uint32(a[0]), uint32(a[1]))
+	case abi.CallCredSetfsuid:
+		v, e = t.credSetfsuid(uint32(a[0]))
+	case abi.CallCredSetfsgid:
+		v, e = t.credSetfsgid(uint32(a[0]))
+	case abi.CallCredCapabilities:
+		v, e = t.credCapabilities(abi.Addr(a[0]), abi.Addr(a[1]))
+	case abi.CallCredSetCapabilities:
+		v, e = t.credSetCapabilities(abi.Addr(a[0]), abi.Addr(a[1]))
 	default:
 		if nr >= abi.LinuxBase {
 			return t.dispatchLinux(nr-abi.LinuxBase, a)
