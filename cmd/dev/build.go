@@ -65,10 +65,6 @@ func (t *tree) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// kernelBase is where the sandbox process's program is linked: above the addresses that
-// programs with fixed addresses are linked at, which stay free for guests.
-const kernelBase = "0x60001000"
-
 // buildTools builds build/bin/pinhole, with the kernel in it, and the kernel beside it. The
 // go command knows what is up to date.
 func (t *tree) buildTools(ctx context.Context) error {
@@ -86,9 +82,9 @@ func (t *tree) buildTools(ctx context.Context) error {
 		return err
 	}
 	kernel := filepath.Join(bin, "pinhole-kernel")
-	cmd := t.goCmd(ctx, "build", "-trimpath", "-overlay", overlay, "-ldflags", "-T "+kernelBase+" -s -w", "-o", kernel, "./cmd/pinhole-kernel")
-	// Its heap keeps out of the addresses that guests have: see runtime/host.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=norandomizedheapbase64")
+	args := append([]string{"build", "-trimpath", "-o", kernel}, host.Arguments(overlay, "-s -w")...)
+	cmd := t.goCmd(ctx, append(args, "./cmd/pinhole-kernel")...)
+	cmd.Env = append(os.Environ(), host.Environment...)
 	if err := run(cmd); err != nil {
 		return err
 	}

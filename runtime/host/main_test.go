@@ -29,6 +29,7 @@ import (
 const (
 	envMode  = "PINHOLE_HOST_TEST_MODE"  // trap or kill
 	envGuest = "PINHOLE_HOST_TEST_GUEST" // compiled testdata/guest.c
+	envLong  = "PINHOLE_LONG"
 )
 
 const (
@@ -234,8 +235,7 @@ func newGuest(t testing.TB, entry string, arg uint64) *guest.Context {
 	if guests.symbols == nil {
 		t.Skip("no gcc to compile the guests with")
 	}
-	rip, ok := guests.symbols[entry]
-	if !ok {
+	if _, ok := guests.symbols[entry]; !ok {
 		t.Fatalf("no guest %q", entry)
 	}
 	c := mach.NewContext()
@@ -243,11 +243,16 @@ func newGuest(t testing.TB, entry string, arg uint64) *guest.Context {
 		t.Fatal("no memory for a context")
 	}
 	t.Cleanup(func() { mach.FreeContext(c) })
-	stack := mapped(t, stackBytes+blockBytes)
-	c.RIP, c.RDI, c.RSI, c.RDX = rip, mach.GateAddr(), arg, mach.LinuxGateAddr()
-	c.RSP = uint64(stack) + stackBytes - 64 - 8
-	c.FSBase = uint64(stack) + stackBytes
+	c.FSBase = uint64(mapped(t, stackBytes+blockBytes)) + stackBytes
+	begin(c, entry, arg)
 	return c
+}
+
+// begin makes a context begin (again) at an entry.
+func begin(c *guest.Context, entry string, arg uint64) {
+	c.RIP, c.RDI, c.RSI, c.RDX = guests.symbols[entry], mach.GateAddr(), arg, mach.LinuxGateAddr()
+	c.RSP = c.FSBase - 64 - 8
+	c.Full = 0
 }
 
 // Calls of the guests.

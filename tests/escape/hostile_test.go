@@ -44,12 +44,12 @@ func hostile(t *testing.T) string {
 			return
 		}
 		for _, args := range [][]string{
-			{"-overlay", overlay, "-ldflags", "-T 0x60001000", "-o", filepath.Join(dir, launch.Name), "./tests/escape/hostile"},
+			append(host.Arguments(overlay, ""), "-o", filepath.Join(dir, launch.Name), "./tests/escape/hostile"),
 			{"-o", filepath.Join(dir, "pinhole"), "./cmd/pinhole"},
 		} {
 			cmd := exec.Command("go", append([]string{"build"}, args...)...)
 			cmd.Dir = harness.Root()
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			cmd.Env = append(os.Environ(), host.Environment...)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				hostileBuild.err = string(out)
 				return

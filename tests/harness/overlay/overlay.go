@@ -6,14 +6,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pinhole/shim/golang/host"
 )
 
-// TestBinary builds the tests of the package in the current directory with the overlay of the
-// Go runtime, linked at the kernel's address, and returns the binary's path. The binary is removed with t.
-func TestBinary(t testing.TB) string {
+// Edit spoils a file of the overlay, for tests of tests.
+type Edit struct {
+	File     string // path below GOROOT/src
+	Old, New string // Old is in the overlay's file once
+}
+
+// TestBinary builds the tests of the package in the current directory as pinhole-kernel is built, and
+// returns the binary's path. The binary is removed with t.
+func TestBinary(t testing.TB, edits ...Edit) string {
 	t.Helper()
 	dir := t.TempDir()
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
@@ -24,9 +31,22 @@ func TestBinary(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, e := range edits {
+		path := filepath.Join(dir, "overlay", strings.ReplaceAll(e.File, "/", "!"))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), e.Old); n != 1 {
+			t.Fatalf("the overlay's %s has %q %d times, want once", e.File, e.Old, n)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(text), e.Old, e.New, 1)), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
 	bin := filepath.Join(dir, "locked.test")
-	build := exec.Command("go", "test", "-c", "-overlay", list, "-ldflags", "-T 0x60001000", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("go", append([]string{"test", "-c", "-o", bin}, host.Arguments(list, "")...)...)
+	build.Env = append(os.Environ(), host.Environment...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)
 	}
