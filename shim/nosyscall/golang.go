@@ -43,13 +43,27 @@ func GoProgram(name string) ([]Site, error) {
 				continue
 			}
 			for _, at := range entering(code[start:end]) {
-				site := Site{Object: name, Address: s.Addr + uint64(start+at), Instruction: "syscall"}
+				site := Site{Object: name, Address: s.Addr + uint64(start+at), Instruction: instruction(code[start+at:])}
 				site.Function = goFunction(table, s.Addr, site.Address)
 				sites = append(sites, site)
 			}
 		}
 	}
 	return sites, nil
+}
+
+// instruction names one that enters a host kernel, as objdump does.
+func instruction(code []byte) string {
+	for len(code) > 2 && prefix(code[0]) {
+		code = code[1:]
+	}
+	switch {
+	case code[0] == 0xcd:
+		return "int $0x80"
+	case code[1] == 0x34:
+		return "sysenter"
+	}
+	return "syscall"
 }
 
 // goFunction names the function at an address, if the table of functions does.
