@@ -15,6 +15,7 @@ type mappedFile struct {
 	dentry   *vfs.Dentry  // a reference, for the name
 	node     vfs.Node     // a reference, so that its blocks stay its own
 	ino      uint64
+	place    int         // among those of its inode; guarded by images.mu
 	onImage  bool        // the file system may take content away: see Kernel.Revoke
 	copies   atomic.Bool // content was copied for private mappings
 	writable bool        // a shared mapping may be made writable
@@ -51,25 +52,25 @@ func (t *Task) mappable(fd int32, prot uint8, shared bool) (*mappedFile, abi.Err
 		d.unref()
 		return nil, errno
 	}
-	f := t.proc.mem().newMappedFile(d.dentry)
+	f := t.proc.mem().newMappedFile(d.dentry, shared)
 	f.desc = d // a mapping keeps a file open, as far as locks and errors go
 	f.writable = writable
-	if shared {
-		f.shared = t.kernel.shares.get(f.node, t.kernel)
-		if writable && f.shared.frames == nil {
-			f.shared.toRAM()
-		}
+	if shared && writable && f.shared.frames == nil {
+		f.shared.toRAM()
 	}
 	return f, 0
 }
 
-// newMappedFile returns a mappedFile of the file at d.
-func (s *space) newMappedFile(d *vfs.Dentry) *mappedFile {
+// newMappedFile returns a mappedFile of the file at d, for a shared mapping or a private one.
+func (s *space) newMappedFile(d *vfs.Dentry, shared bool) *mappedFile {
 	f := &mappedFile{kernel: s.k, space: s, dentry: d, node: d.Node(), refs: 1}
 	d.Ref()
 	f.node.Ref()
 	f.ino = f.node.Ino()
 	f.onImage = isOnImage(f.node)
+	if shared {
+		f.shared = s.k.shares.get(f.node, s.k)
+	}
 	s.k.images.add(f)
 	return f
 }

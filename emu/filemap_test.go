@@ -43,7 +43,7 @@ func imageByte(off int64) byte { return byte(off>>12) ^ byte(off) }
 // mapNode maps n pages of the node from page off.
 func (w *memWorld) mapNode(node *imageNode, n uint64, prot uint8, off int64) abi.Addr {
 	w.Helper()
-	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
+	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1), false)
 	a, errno := w.proc.mem().mmapFile(w.Task, 0, n*pageSize, prot, abi.MAP_PRIVATE, f, off*pageSize)
 	if errno != 0 {
 		w.Fatal(errno)
@@ -245,8 +245,7 @@ func TestMapShared(t *testing.T) {
 func TestMapSharedImage(t *testing.T) {
 	w := newMemWorld(t)
 	node := &imageNode{m: w.machine, size: 2 * pageSize, exts: []vfs.Extent{{Off: 0, Home: 4 * pageSize, Len: 2 * pageSize}}}
-	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1))
-	f.shared = w.kernel.shares.get(node, w.kernel)
+	f := w.proc.mem().newMappedFile(w.kernel.ns.NewAnonymous(node, "file", 1), true)
 	a, errno := w.proc.mem().mmapFile(w.Task, 0, 2*pageSize, abi.PROT_READ, abi.MAP_SHARED, f, 0)
 	if errno != 0 {
 		t.Fatal(errno)

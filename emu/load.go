@@ -171,7 +171,7 @@ func (s *space) loadImage(prog *program, at abi.Addr) (bias uint64, err error) {
 
 // look finds out where the content of the program's segments is, before the space is locked.
 func (p *program) look(s *space) error {
-	p.file = s.newMappedFile(p.dentry)
+	p.file = s.newMappedFile(p.dentry, false)
 	p.views = make([]*fileView, len(p.image.segments))
 	for i := range p.views {
 		g := &p.image.segments[i]

@@ -1,7 +1,6 @@
 package emu
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,10 +11,25 @@ import (
 // images are the mapped files by inode number: what Kernel.Revoke has to look at.
 type images struct {
 	mu     sync.Mutex
-	files  map[uint64][]*mappedFile
-	copies atomic.Int32 // files of which content was copied
+	files  map[uint64]*viewers
+	copies atomic.Int32  // files of which content was copied
+	looks  atomic.Uint64 // how often a mapped file was looked at for what it shows
 	// counters has the number of revocations so far, by a hash of the inode's number.
 	counters [64]atomic.Uint64
+}
+
+// viewers are the mapped files with one inode number: by mappings of their own, and by shared ones. Each
+// knows its place in its list, since a program may map a file many thousand times.
+type viewers struct {
+	private, shared []*mappedFile
+}
+
+// list returns the list that f belongs to.
+func (v *viewers) list(f *mappedFile) *[]*mappedFile {
+	if f.shared != nil {
+		return &v.shared
+	}
+	return &v.private
 }
 
 // revokeCounter counts the revocations of a file, and of some others.
@@ -27,9 +41,16 @@ func (m *images) add(f *mappedFile) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.files == nil {
-		m.files = make(map[uint64][]*mappedFile)
+		m.files = make(map[uint64]*viewers)
 	}
-	m.files[f.ino] = append(m.files[f.ino], f)
+	v := m.files[f.ino]
+	if v == nil {
+		v = &viewers{}
+		m.files[f.ino] = v
+	}
+	list := v.list(f)
+	f.place = len(*list)
+	*list = append(*list, f)
 }
 
 func (m *images) remove(f *mappedFile) {
@@ -38,22 +59,35 @@ func (m *images) remove(f *mappedFile) {
 	if f.copies.Load() {
 		m.copies.Add(-1)
 	}
-	list := m.files[f.ino]
-	i := slices.Index(list, f)
-	if len(list) == 1 {
+	v := m.files[f.ino]
+	list := v.list(f)
+	last := len(*list) - 1
+	moved := (*list)[last]
+	moved.place = f.place
+	(*list)[f.place] = moved
+	(*list)[last] = nil
+	*list = (*list)[:last]
+	if len(v.private)+len(v.shared) == 0 {
 		delete(m.files, f.ino)
-		return
 	}
-	m.files[f.ino] = slices.Concat(list[:i], list[i+1:]) // a new one: Revoke may be reading the old
 }
 
-// of returns the mapped files with number ino. One of another file system may be among them: nothing
-// is lost if what it shows has to be asked for again.
-func (m *images) of(ino uint64) []*mappedFile {
+// of appends to out the mapped files with number ino; without shared set, only those that are not mapped
+// shared. One of another file system may be among them: nothing is lost if what it shows has to be asked for
+// again.
+func (m *images) of(ino uint64, shared bool, out []*mappedFile) []*mappedFile {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := m.files[ino]
-	return list[:len(list):len(list)]
+	v := m.files[ino]
+	if v == nil {
+		return out
+	}
+	out = append(out, v.private...)
+	if shared {
+		out = append(out, v.shared...)
+	}
+	m.looks.Add(uint64(len(out)))
+	return out
 }
 
 // copied returns the files of which content was copied.
@@ -63,8 +97,8 @@ func (m *images) copied() (list []*mappedFile) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, files := range m.files {
-		for _, f := range files {
+	for _, v := range m.files {
+		for _, f := range v.private {
 			if f.copies.Load() {
 				list = append(list, f)
 			}
@@ -111,27 +145,31 @@ func (k *Kernel) Revoke(ino uint64, off, n int64, why vfs.RevokeReason) {
 	if n < hi-off {
 		hi = pageUp(off + n)
 	}
-	for _, f := range k.images.of(ino) {
+	var few [8]*mappedFile
+	for _, f := range k.images.of(ino, true, few[:0]) {
 		f.space.hide(f, pageDown(off), hi, why)
 	}
 }
 
-// framed takes the bytes [lo, hi) of a file away from those who show them from the image, since they have
+// framed takes the bytes [lo, hi) of f away from those who show them from the image, since they have
 // frames, as the mapping m was told: unless all is set, m sees to itself. Views that are made meanwhile
-// become stale; it returns how many revocations that is. The file's sharedFile.mu is held.
-func (i *images) framed(m *mappedFile, lo, hi int64, all bool) uint64 {
-	list := i.of(m.ino)
-	if len(list) == 1 && !all {
+// become stale; it returns how many revocations that is. f.mu is held.
+//
+// To look at all mappings is much work where there are many. Which pages shared ones may show from the
+// image is known, since they learn it from fromFrames, and so under the same lock; mostly there are none.
+func (i *images) framed(f *sharedFile, m *mappedFile, lo, hi int64, all bool) uint64 {
+	var few [8]*mappedFile
+	list := i.of(m.ino, f.device.take(lo, hi), few[:0])
+	if len(list) == 0 {
 		return 0
 	}
 	i.counter(m.ino).Add(1)
-	for _, f := range list {
-		if f == m && !f.moved && !all {
-			continue
-		}
-		s := f.space
+	for _, o := range list {
+		s := o.space
 		s.lock()
-		s.unframe(f, lo, hi)
+		if o != m || o.moved || all {
+			s.unframe(o, lo, hi)
+		}
 		s.unlock()
 	}
 	return 1
@@ -140,6 +178,19 @@ func (i *images) framed(m *mappedFile, lo, hi int64, all bool) uint64 {
 // unframe takes away what is shown of f's bytes [lo, hi) from the image. Locked.
 func (s *space) unframe(f *mappedFile, lo, hi int64) {
 	s.take(s.shown(f, lo, hi, func(v *vma) bool { return v.back != BackRAM && v.showsFile(vfs.RevokeChanged) }))
+}
+
+// unframeView is unframe for what the view has in frames, where it cannot be shown. The view's other pages
+// stay as they are. Locked.
+func (s *space) unframeView(f *mappedFile, w *fileView) {
+	if f.shared == nil || f.shared.frames == nil {
+		return
+	}
+	for _, p := range w.parts {
+		if p.back == BackRAM {
+			s.unframe(f, p.off, p.off+p.n)
+		}
+	}
 }
 
 // hide takes away what is shown of f's bytes [lo, hi). What is still there comes back by the fault of

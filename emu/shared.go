@@ -34,9 +34,14 @@ type sharedFile struct {
 	frames vfs.FrameMapper // the node, if it can; then mu only makes its calls one after the other
 	users  int             // mappedFiles; guarded by shares.mu
 
-	mu    sync.Mutex
-	ram   bool // pages have copies
-	pages map[int64]sharedPage
+	mu     sync.Mutex
+	ram    bool // pages have copies
+	pages  map[int64]sharedPage
+	device pageSet // pages that mappings may show from the image, where there are frames
+
+	// Pages that were claimed for stores, since that many revocations.
+	claimed pageSet
+	revokes uint64
 }
 
 // sharedPage is the copy of a page.
@@ -101,6 +106,8 @@ func (s *shares) put(f *sharedFile) {
 		return
 	}
 	f.frames.UnmapFrames(0, 1<<62)
+	f.device.clear()
+	f.claimed.clear()
 	s.mu.Lock()
 	if f.users == 0 {
 		delete(s.files, f.node)
@@ -148,11 +155,15 @@ func (f *sharedFile) fromFrames(w *fileView, m *mappedFile, n int64, write bool)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	off := w.off
+	if write {
+		f.stillClaimed()
+		defer func() { f.claimed.add(w.off, off) }()
+	}
 	for end := off + n; off < end && len(w.parts) < maxParts; {
 		list, errno := f.frames.MapFrames(off, end-off, write)
 		if errno != 0 {
 			// Some pages may have got frames all the same.
-			w.revokes += f.k.images.framed(m, off, end, true)
+			w.revokes += f.k.images.framed(f, m, off, end, true)
 			if len(w.parts) > 0 {
 				return 0
 			}
@@ -175,11 +186,31 @@ func (f *sharedFile) fromFrames(w *fileView, m *mappedFile, n int64, write bool)
 			w.parts = append(w.parts, p)
 			off += p.n
 			if p.back == BackRAM {
-				w.revokes += f.k.images.framed(m, p.off, off, false)
+				w.revokes += f.k.images.framed(f, m, p.off, off, false)
+			} else {
+				f.device.add(p.off, off)
 			}
 		}
 	}
 	return 0
+}
+
+// claimedAround extends the bytes [lo, hi) of the file by those next to them, inside [least, most), that
+// were claimed for stores before: to claim them once more, for another mapping, costs nothing.
+func (f *sharedFile) claimedAround(lo, hi, least, most int64) (int64, int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stillClaimed()
+	from, to := f.claimed.around(lo, hi)
+	return max(from, min(least, lo)), min(to, max(most, hi))
+}
+
+// stillClaimed forgets what was claimed if something was taken away since. f.mu is held.
+func (f *sharedFile) stillClaimed() {
+	if n := f.k.images.counter(f.node.Ino()).Load(); n != f.revokes {
+		f.claimed.clear()
+		f.revokes = n
+	}
 }
 
 // page returns the content of a copy.
@@ -417,15 +448,11 @@ func (s *space) hideShared(f *sharedFile, lo int64) {
 	}
 }
 
-// sharing returns the mappedFiles of f. Locked.
+// sharing returns the mappedFiles of f in the space. Locked.
 func (s *space) sharing(f *sharedFile) []*mappedFile {
-	var list []*mappedFile
-	for p := s.set.seek(0); s.set.at(p) != nil; p = s.set.next(p) {
-		if m := s.set.at(p).file; m != nil && m.shared == f && !slices.Contains(list, m) {
-			list = append(list, m)
-		}
-	}
-	return list
+	return slices.DeleteFunc(s.k.images.of(f.node.Ino(), true, nil), func(m *mappedFile) bool {
+		return m.shared != f || m.space != s || m.refs == 0
+	})
 }
 
 func (s *space) reshow(f *sharedFile, lo, hi int64) {
@@ -489,10 +516,13 @@ func (s *space) sync(lo, hi abi.Addr, wait bool) abi.Errno {
 	}
 	s.unlock()
 	var first abi.Errno
-	for _, v := range found {
-		errno := v.file.sync(v.fileOff, v.fileOff+int64(v.len()), wait)
-		if first == 0 {
-			first = errno
+	for i, v := range found {
+		// All that is to be synced was stored before the call: once is enough for one open file.
+		if f := v.file; i == 0 || f.shared.frames == nil || f.desc == nil || f.desc != found[i-1].file.desc {
+			errno := f.sync(v.fileOff, v.fileOff+int64(v.len()), wait)
+			if first == 0 {
+				first = errno
+			}
 		}
 		s.lock()
 		s.letGo(v.file)

@@ -50,9 +50,14 @@ func (s *space) supply(a abi.Addr, write bool) supplied {
 	}
 	f, delta := v.file, v.fileOff-int64(v.start)
 	lo, hi := s.batch(v, a, write)
+	least, most := v.start, v.end
 	f.refs++
 	s.unlock()
 
+	if write && f.shared != nil && f.shared.frames != nil {
+		from, to := f.shared.claimedAround(int64(lo)+delta, int64(hi)+delta, int64(least)+delta, int64(most)+delta)
+		lo, hi = abi.Addr(from-delta), abi.Addr(to-delta)
+	}
 	got := given
 	for tries := 0; tries < maxStale; tries++ {
 		w, errno := f.view(int64(lo)+delta, uint64(hi-lo), write)
@@ -84,7 +89,7 @@ func (s *space) supply(a abi.Addr, write bool) supplied {
 // Locked.
 func (s *space) supplyView(f *mappedFile, w *fileView, a, lo, hi abi.Addr, write bool) (got supplied, again bool) {
 	delta := w.off - int64(lo)
-	claimed := write && f.shared != nil
+	framed := f.shared != nil && f.shared.frames != nil
 	if !s.room(len(w.parts) + 3) {
 		s.fold()
 	}
@@ -92,11 +97,8 @@ func (s *space) supplyView(f *mappedFile, w *fileView, a, lo, hi abi.Addr, write
 	same := v != nil && v.file == f && v.fileOff-int64(v.start) == delta
 	switch {
 	case !same || !v.lacks(write) || w.stale():
+		s.unframeView(f, w) // what has frames now may not go on to be shown from elsewhere
 		w.drop(s.k)
-		if claimed {
-			// What was claimed has frames now, and may not go on to be shown from elsewhere.
-			s.unframe(f, w.off, w.off+int64(hi-lo))
-		}
 		return given, same && v.lacks(write) // else the access sees what is there now
 	case w.backing(int64(a)+delta) == BackNone:
 		w.drop(s.k)
@@ -107,7 +109,7 @@ func (s *space) supplyView(f *mappedFile, w *fileView, a, lo, hi abi.Addr, write
 	p.advance(max(lo, v.start))
 	f.inFrames = f.shared != nil && w.backing(int64(a)+delta) == BackRAM
 	errno := s.show(p, w)
-	if claimed && (errno != 0 || p.start > lo || p.end < hi) {
+	if framed && (errno != 0 || p.start > lo || p.end < hi) {
 		s.unframe(f, w.off, w.off+int64(hi-lo)) // likewise
 	}
 	if errno != 0 {
