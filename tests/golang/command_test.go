@@ -186,6 +186,31 @@ func TestGoTestFiles(t *testing.T) {
 	}
 }
 
+// TestGoTestHidden: a directory for temporary files, or a module, that is where a sandbox has a file system of its
+// own.
+func TestGoTestHidden(t *testing.T) {
+	shm, err := os.MkdirTemp("/dev/shm", "golang-")
+	if err != nil {
+		t.Skipf("no directory can be made in /dev/shm: %v", err)
+	}
+	defer os.RemoveAll(shm)
+	dir := module(t, tested)
+	t.Setenv("TMPDIR", shm)
+	if r := pinholeGo(t, dir, "test", "-run", "Pass|Place", "-coverprofile", "cover.out", "./p"); r.Status != 0 {
+		t.Errorf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cover.out")); err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.Command("cp", "-r", dir, filepath.Join(shm, "module")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r := pinholeGo(t, filepath.Join(shm, "module"), "test", "./p")
+	if r.Status == 0 || !strings.Contains(r.Stdout, "file systems of its own in /dev and /proc") {
+		t.Errorf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+}
+
 const echo = `package main
 
 import (

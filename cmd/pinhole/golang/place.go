@@ -24,10 +24,30 @@ type Place struct {
 	fetch map[string]string // where files are that are to come back, in the image and on the host
 }
 
+// mounts are where a sandbox has file systems of its own, under which nothing of an image is seen.
+var mounts = []string{"/dev", "/proc"}
+
+// hidden tells whether what is at a path of the host cannot be seen there in a sandbox.
+func hidden(path string) bool {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return slices.ContainsFunc(mounts, func(m string) bool { return strings.HasPrefix(path+"/", m+"/") })
+}
+
+// otherTemp is for temporary files, where the host's directory for them is hidden.
+const otherTemp = "/tmp"
+
 // NewPlace makes a place with the program, at its own path, and the directory cwd, empty.
 func NewPlace(program, cwd, goroot string) (*Place, error) {
+	for _, path := range []string{program, cwd} {
+		if hidden(path) {
+			return nil, fmt.Errorf("%s: a sandbox has file systems of its own in %s; this has to be elsewhere", path, strings.Join(mounts, " and "))
+		}
+	}
 	p := &Place{have: map[string]bool{}, fetch: map[string]string{}}
 	p.system()
+	p.directory(otherTemp)
 	for _, dir := range []string{os.TempDir(), os.Getenv("HOME")} {
 		if filepath.IsAbs(dir) {
 			p.directory(filepath.Clean(dir))
@@ -304,7 +324,10 @@ var passed = []string{"GO*", "CGO_ENABLED", "HOME", "TMPDIR", "PATH", "PWD", "TZ
 func Environment() []string {
 	var env []string
 	for _, e := range os.Environ() {
-		name, _, _ := strings.Cut(e, "=")
+		name, value, _ := strings.Cut(e, "=")
+		if (name == "TMPDIR" || name == "GOTMPDIR") && hidden(value) {
+			continue
+		}
 		for _, p := range passed {
 			if begin, star := strings.CutSuffix(p, "*"); name == p || star && strings.HasPrefix(name, begin) {
 				env = append(env, e)

@@ -8,6 +8,7 @@
 package golang
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,12 @@ func Run(args []string, execute Exec) error {
 	if own != nil {
 		program = filepath.Join(goroot, "bin", "go") // PATH's would take the toolchain by its first name
 	}
-	return goCommand(program, line, append(own, "CGO_ENABLED=0"))
+	own = append(own, "CGO_ENABLED=0")
+	if hidden(cmp.Or(os.Getenv("GOTMPDIR"), os.TempDir())) {
+		// What is built there to be run, and what that writes, would not be found in a sandbox.
+		own = append(own, "GOTMPDIR="+otherTemp)
+	}
+	return goCommand(program, line, own)
 }
 
 // subcommand takes the command out of a go command line. where are its flags -C.
