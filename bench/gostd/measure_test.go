@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,8 @@ func build(t *testing.T, name string) *program {
 	harness.Must(t, p.pinhole, "image", "create", "--size", "4G", p.image)
 	harness.Must(t, p.pinhole, "image", "mkdir", p.image, "/tmp")
 	harness.Must(t, p.pinhole, "image", "put", p.image, p.dir, p.dir)
+	zones := filepath.Join(goroot(t), "lib", "time")
+	harness.Must(t, p.pinhole, "image", "put", p.image, zones, zones)
 	harness.Must(t, p.pinhole, "image", "put", p.image, guest, insidePath)
 	return p
 }
@@ -117,25 +120,25 @@ func anyOf(names []string) string { return "^(" + strings.Join(names, "|") + ")$
 // most is how long one run of a test binary may take.
 const most = 5 * time.Minute
 
-// sample is a benchmark's result of one run: a time in seconds, and of how many iterations.
-type sample struct {
-	seconds float64
-	iters   int
-}
-
 // run runs the benchmarks that a pattern chooses, for about as long each as benchtime says, and returns
-// their times. What does not come out is missing; why is in the error.
-func (p *program) run(t *testing.T, s side, pattern, benchtime string) (map[string]sample, error) {
+// their times, and how many processors others have used meanwhile. What does not come out is missing; why is
+// in the error.
+func (p *program) run(t *testing.T, s side, pattern, benchtime string) (found map[string]float64, others float64, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
 	cmd := p.command(ctx, s, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", benchtime)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
-	err := cmd.Run()
+	begin, before := time.Now(), busy()
+	err = cmd.Run()
+	if state := cmd.ProcessState; state != nil {
+		own := state.UserTime() + state.SystemTime()
+		others = (busy() - before - own).Seconds() / time.Since(begin).Seconds()
+	}
 	if err != nil {
 		err = fmt.Errorf("%s %s: %s: %w\n%s%s", p.name, s, pattern, err, tail(out.Bytes()), tail(said.Bytes()))
 	}
-	found := map[string]sample{}
+	found = map[string]float64{}
 	lines := benchfmt.NewReader(&out, p.name)
 	for lines.Scan() {
 		r, ok := lines.Result().(*benchfmt.Result)
@@ -143,10 +146,23 @@ func (p *program) run(t *testing.T, s side, pattern, benchtime string) (map[stri
 			continue // what else a test binary prints
 		}
 		if seconds, ok := timeOf(r); ok {
-			found[nameOf(r)] = sample{seconds, r.Iters}
+			found[nameOf(r)] = seconds
 		}
 	}
-	return found, errors.Join(err, lines.Err())
+	return found, others, errors.Join(err, lines.Err())
+}
+
+// busy is how long the machine's processors have been busy since it started, by /proc/stat (proc_stat(5)):
+// in user mode, also at low priority, in the kernel, and for interrupts.
+func busy() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var user, nice, system, idle, wait, irq, softirq int64
+	fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq)
+	const tick = 10 * time.Millisecond // USER_HZ
+	return time.Duration(user+nice+system+irq+softirq) * tick
 }
 
 // tail is the end of what a program printed.
@@ -178,40 +194,35 @@ func timeOf(r *benchfmt.Result) (float64, bool) {
 	return 0, false
 }
 
-// calls counts the system calls that a benchmark makes natively in an operation: those of so many operations
-// and one more, without those of one. ok tells whether there is something that counts them: perf, as root.
-func (p *program) calls(t *testing.T, name string, iters int) (perOp float64, ok bool) {
+// calls counts the system calls that a benchmark makes natively in an operation, by perf, which may count
+// them only for root: those of so many operations and one more, without those of one.
+func (p *program) calls(t *testing.T, name string, iters int) (float64, error) {
 	t.Helper()
-	perf, err := exec.LookPath("perf")
-	if err != nil {
-		return 0, false
-	}
-	count := func(n int) (float64, bool) {
+	perf := harness.Tool(t, "perf", "linux-perf")
+	count := func(n int) (float64, error) {
+		list := filepath.Join(t.TempDir(), "count")
 		ctx, cancel := context.WithTimeout(t.Context(), most)
 		defer cancel()
-		list := filepath.Join(t.TempDir(), "count")
-		cmd := p.command(ctx, native, "-test.run", "^$", "-test.bench", exactly(name), "-test.benchtime", fmt.Sprintf("%dx", n))
-		cmd.Args = append([]string{perf, "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-o", list}, cmd.Args...)
-		cmd.Path = perf
-		if cmd.Run() != nil {
-			return 0, false
+		cmd := exec.CommandContext(ctx, perf, "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-o", list,
+			p.native, "-test.run", "^$", "-test.bench", exactly(name), "-test.benchtime", fmt.Sprintf("%dx", n))
+		cmd.Dir = p.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("%v: %w\n%s", cmd, err, tail(out))
 		}
 		text, err := os.ReadFile(list)
 		if err != nil {
-			return 0, false
+			return 0, err
 		}
 		m := regexp.MustCompile(`(?m)^(\d+),[^,]*,raw_syscalls:sys_enter`).FindSubmatch(text)
 		if m == nil {
-			return 0, false
+			return 0, fmt.Errorf("%v: %s", cmd, text)
 		}
-		var v float64
-		fmt.Sscan(string(m[1]), &v)
-		return v, true
+		return strconv.ParseFloat(string(m[1]), 64)
 	}
-	few, ok1 := count(1)
-	many, ok2 := count(iters)
-	if !ok1 || !ok2 {
-		return 0, false
+	few, err := count(1)
+	if err != nil {
+		return 0, err
 	}
-	return max(0, many-few) / float64(iters), true
+	many, err := count(iters)
+	return max(0, many-few) / float64(iters), err
 }

@@ -191,7 +191,7 @@ Times are those of an operation, or the median (of timers: the mean) of the late
 `
 
 // makes is the command that makes the table.
-const makes = "`go test ./bench/gostd -run TestOwn -timeout 3h -own all -own.calls -own.write`"
+const makes = "`go test ./bench/gostd -run TestOwn -timeout 3h -own all -own.write`, and once more with `-own.calls`"
 
 func writeTable(t *testing.T, tab table) {
 	t.Helper()

@@ -21,6 +21,7 @@ var limits = map[string]float64{
 	// Go programs.
 	"Go/pipeline":     0.7,
 	"Go/binary_trees": 1.05,
+	"GoVet":           1.3,
 
 	// Names and attributes.
 	"File/open_close":    0.5,
