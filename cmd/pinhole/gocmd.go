@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"pinhole/cmd/pinhole/golang"
 	"pinhole/cmd/pinhole/kernel"
@@ -55,6 +58,9 @@ func (c *goCmd) Run() error {
 	err := golang.Run(c.Args, c.exec)
 	var status *exec.ExitError
 	if errors.As(err, &status) {
+		if w, ok := status.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+			return exitStatus(128 + int(w.Signal()))
+		}
 		return exitStatus(max(status.ExitCode(), 1))
 	}
 	return err
@@ -65,6 +71,7 @@ func (c *goCmd) exec(command, goroot string) []string {
 	o := goOptions{
 		Image: c.Image, Memory: int64(c.Memory), CPUs: c.CPUs, HostThreads: c.HostThreads, Env: c.Env, Import: c.Import,
 		User: c.User, Trace: string(c.Trace), RequireLayers: c.RequireLayers, Test: command == "test", Goroot: goroot,
+		Master: os.Getpid(),
 	}
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -82,6 +89,7 @@ type goOptions struct {
 	User, Trace       string
 	RequireLayers     bool
 	Test              bool   // it is go test's
+	Master            int    // process that the program ends with: pinhole go
 	Goroot            string // whose zone information the program may need
 }
 
@@ -145,6 +153,13 @@ func goexec(args []string) int {
 	}
 	if spec.Kernel, err = kernel.Open(); err != nil {
 		return fail(err)
+	}
+	// A go command that is terminated leaves what it runs behind.
+	switch fd, err := unix.PidfdOpen(o.Master, 0); {
+	case err == unix.ESRCH:
+		return 128 + int(unix.SIGKILL)
+	case err == nil:
+		spec.Master = os.NewFile(uintptr(fd), "master")
 	}
 	status := supervisor.Run(spec)
 	if status >= supervisor.ExitNotStarted || status == supervisor.ExitBug {

@@ -43,6 +43,9 @@ type Spec struct {
 	Trace                 io.Writer // lines of the call trace; nil: none
 
 	RequireLayers bool // fail where the host does not offer every layer of protection
+
+	// Master is a pidfd of the process without which the sandbox is not to go on; nil: none.
+	Master *os.File
 }
 
 // Run runs a sandbox to its end and returns the exit status for the shell. Whatever there is to
@@ -219,6 +222,9 @@ func (r *sandbox) launch() error {
 		r.spec.Config.Send(r.toIt)
 		r.relaySignals()
 	}()
+	if s := r.spec.Master; s != nil {
+		go r.follow(s)
+	}
 	return nil
 }
 

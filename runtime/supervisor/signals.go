@@ -50,3 +50,17 @@ func (r *sandbox) relaySignals() {
 		r.toIt.Write(b)
 	}
 }
+
+// follow ends the sandbox once the process of a pidfd has ended (pidfd_open(2)).
+func (r *sandbox) follow(pidfd *os.File) {
+	wait := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+	for {
+		if n, err := unix.Poll(wait, -1); err == nil && n > 0 {
+			break
+		} else if err != nil && err != unix.EINTR {
+			return
+		}
+	}
+	r.killedBy.Store(int32(unix.SIGKILL))
+	r.proc.Kill()
+}

@@ -299,12 +299,30 @@ func TestOlderRelease(t *testing.T) {
 	}
 }
 
-// TestInterrupt: an interrupt of the terminal ends what runs, and everything that was started for it.
+// TestInterrupt: an interrupt of the terminal ends what runs, and everything that was started for it; so
+// does a signal to pinhole alone, whatever the program is about, and however it is meant to end.
 func TestInterrupt(t *testing.T) {
-	dir := module(t, map[string]string{"main.go": "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(\"here\"); select {} }\n" +
-		"\nfunc init() { go func() { select {} }(); c := make(chan int); go func() { for { select { case c <- 1: } } }(); go func() { for range c { } }() }\n"})
+	const waits = "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(\"here\"); select {} }\n" +
+		"\nfunc init() { go func() { select {} }(); c := make(chan int); go func() { for { select { case c <- 1: } } }(); go func() { for range c { } }() }\n"
+	const deaf = "package main\n\nimport (\n\t\"fmt\"\n\t\"os/signal\"\n\t\"syscall\"\n)\n\nfunc main() {\n" +
+		"\tsignal.Ignore(syscall.SIGTERM, syscall.SIGINT)\n\tgo func() { for { } }()\n\tfmt.Println(\"here\")\n\tfor { syscall.Getppid() }\n}\n"
+	for _, c := range []struct {
+		name, source string
+		signal       syscall.Signal
+		group        bool
+	}{
+		{"terminal", waits, syscall.SIGINT, true},
+		{"terminated", deaf, syscall.SIGTERM, false},
+		{"hung up", waits, syscall.SIGHUP, false},
+		{"killed", deaf, syscall.SIGKILL, false},
+	} {
+		t.Run(c.name, func(t *testing.T) { interrupt(t, c.source, c.signal, c.group) })
+	}
+}
+
+func interrupt(t *testing.T, source string, s syscall.Signal, group bool) {
 	cmd := exec.Command(harness.Pinhole(t), "go", "run", ".")
-	cmd.Dir = dir
+	cmd.Dir = module(t, map[string]string{"main.go": source})
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -313,17 +331,24 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	timer := time.AfterFunc(harness.Timeout, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer timer.Stop()
 	line := make([]byte, 5)
 	if _, err := out.Read(line); err != nil || string(line) != "here\n" {
 		t.Errorf("%q, %v", line, err)
 	}
-	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+	to := cmd.Process.Pid
+	if group {
+		to = -to
+	}
+	if err := syscall.Kill(to, s); err != nil {
 		t.Error(err)
 	}
 	if err := cmd.Wait(); err == nil {
 		t.Error("it has ended well")
+	} else if s == syscall.SIGTERM && cmd.ProcessState.ExitCode() != 128+int(s) {
+		t.Errorf("exit status %d", cmd.ProcessState.ExitCode())
 	}
 	// A process that is left would be of the group.
 	for range 100 {

@@ -167,11 +167,29 @@ func goCommand(program string, args, env []string) error {
 	cmd.Env = append(os.Environ(), env...)
 	// A terminal sends an interrupt to the go command, too, which knows what to do.
 	signal.Ignore(os.Interrupt, syscall.SIGQUIT)
-	err := cmd.Run()
+	ends := make(chan os.Signal, 4)
+	signal.Notify(ends, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(ends)
+	err := cmd.Start()
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("there is no go command in PATH")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case s := <-ends:
+				cmd.Process.Signal(s)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return cmd.Wait()
 }
 
 // wrapper is a command line of the go command's that is being changed.
