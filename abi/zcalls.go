@@ -331,7 +331,7 @@ var calls = [CallTop]Call{
 	CallThreadYield: {Name: "thread_yield", Result: TypeNone},
 	CallThreadFutex: {Name: "thread_futex", Result: TypeI64,
 		Args:   []Arg{{"word", TypeAddr}, {"op", TypeUInt}, {"val", TypeUInt}, {"timeout", TypeU64}, {"word2", TypeAddr}, {"val3", TypeUInt}},
-		Errors: []Errno{EAGAIN, EFAULT, EINTR, EINVAL, ENOSYS, ETIMEDOUT}},
+		Errors: []Errno{EAGAIN, EDEADLK, EFAULT, EINTR, EINVAL, ENOSYS, EPERM, ESRCH, ETIMEDOUT}},
 	CallThreadSetRobustList: {Name: "thread_set_robust_list", Result: TypeNone,
 		Args:   []Arg{{"head", TypeAddr}, {"n", TypeSize}},
 		Errors: []Errno{EINVAL}},

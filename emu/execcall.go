@@ -71,7 +71,7 @@ func (t *Task) execute(prog *program) abi.Errno {
 		if prog.image.fixed && !k.areas.giveLow(s) {
 			return t.cannotExecute(abi.ENOEXEC, crowd)
 		}
-		t.releaseMemory()
+		t.releaseMemory(false)
 		p.shown.Store(nil)
 		s.clear()
 		crowd = true // there is no way back
@@ -86,7 +86,7 @@ func (t *Task) execute(prog *program) abi.Errno {
 		return t.cannotExecute(execErrno(err), crowd)
 	}
 	if !alone {
-		t.releaseMemory()
+		t.releaseMemory(false)
 		old := p.mem()
 		s.enter(p)
 		old.leave(p)

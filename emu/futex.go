@@ -39,6 +39,9 @@ func (p *Process) futexKeyOf(a abi.Addr, op uint32) futexKey {
 // wakes with the bucket locked, after the change. So none is lost.
 type futexTable struct {
 	buckets [256]futexBucket
+
+	pi      sync.Mutex   // held for what futexes with priority inheritance do: see futexpi.go
+	piWaits atomic.Int32 // threads that wait for such ones, or are about to
 }
 
 type futexBucket struct {
@@ -52,8 +55,9 @@ type futexBucket struct {
 // word at a time.
 type futexWaiter struct {
 	key        futexKey
-	bits       uint32
+	bits       uint32 // 0: not to be woken by a plain operation
 	task       *Task
+	pi         *piWait                     // not nil: of a futex with priority inheritance
 	bucket     atomic.Pointer[futexBucket] // nil when not waiting; changed with the bucket's lock held
 	next, prev *futexWaiter
 }
@@ -159,7 +163,7 @@ func (t *Task) abandon() bool {
 	}
 }
 
-// threadFutex answers thread_futex (futex(2)). Operations on priority-inheriting futexes are ENOSYS.
+// threadFutex answers thread_futex (futex(2)).
 func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 abi.Addr, val3 uint32) (uint64, abi.Errno) {
 	if word%4 != 0 {
 		return 0, abi.EINVAL
@@ -169,6 +173,10 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 		return t.futexWait(t.proc.futexKeyOf(word, op), word, val, abi.FUTEX_BITSET_MATCH_ANY, abi.Addr(timeout), false, op&abi.FUTEX_CLOCK_REALTIME != 0)
 	case abi.FUTEX_WAIT_BITSET:
 		return t.futexWait(t.proc.futexKeyOf(word, op), word, val, val3, abi.Addr(timeout), true, op&abi.FUTEX_CLOCK_REALTIME != 0)
+	case abi.FUTEX_LOCK_PI2:
+		return t.futexLockPI(op, word, abi.Addr(timeout), futexClock(op), false)
+	case abi.FUTEX_WAIT_REQUEUE_PI:
+		return t.futexWaitRequeuePI(op, word, val, abi.Addr(timeout), futexClock(op), word2)
 	}
 	if op&abi.FUTEX_CLOCK_REALTIME != 0 {
 		return 0, abi.ENOSYS
@@ -185,18 +193,38 @@ func (t *Task) threadFutex(word abi.Addr, op, val uint32, timeout uint64, word2 
 		if !inGuest(word, 4) {
 			return 0, abi.EFAULT
 		}
-		if val == 1 {
-			return t.futexWakeOne(p.futexKeyOf(word, op), val3), 0
+		k := p.futexKeyOf(word, op)
+		if t.kernel.futexes.inherits(k) {
+			return 0, abi.EINVAL
 		}
-		return uint64(t.kernel.futexes.wake(p.futexKeyOf(word, op), wakeCount(val), val3)), 0
+		if val == 1 {
+			return t.futexWakeOne(k, val3), 0
+		}
+		return uint64(t.kernel.futexes.wake(k, wakeCount(val), val3)), 0
 	case abi.FUTEX_REQUEUE:
 		return t.futexRequeue(op, word, val, uint32(timeout), word2, nil)
 	case abi.FUTEX_CMP_REQUEUE:
 		return t.futexRequeue(op, word, val, uint32(timeout), word2, &val3)
 	case abi.FUTEX_WAKE_OP:
 		return t.futexWakeOp(op, word, val, uint32(timeout), word2, val3)
+	case abi.FUTEX_LOCK_PI:
+		return t.futexLockPI(op, word, abi.Addr(timeout), abi.CLOCK_REALTIME, false)
+	case abi.FUTEX_TRYLOCK_PI:
+		return t.futexLockPI(op, word, 0, abi.CLOCK_REALTIME, true)
+	case abi.FUTEX_UNLOCK_PI:
+		return t.futexUnlockPI(op, word)
+	case abi.FUTEX_CMP_REQUEUE_PI:
+		return t.futexRequeuePI(op, word, val, uint32(timeout), word2, val3)
 	}
 	return 0, abi.ENOSYS
+}
+
+// futexClock is the clock of an absolute time.
+func futexClock(op uint32) int32 {
+	if op&abi.FUTEX_CLOCK_REALTIME != 0 {
+		return abi.CLOCK_REALTIME
+	}
+	return abi.CLOCK_MONOTONIC
 }
 
 // wakeCount is how many threads a count of FUTEX_WAKE means: Linux wakes one for 0 and for what is
@@ -281,6 +309,9 @@ func (t *Task) futexRequeue(flags uint32, word abi.Addr, wake, move uint32, word
 		return 0, abi.EFAULT
 	}
 	k1, k2 := t.proc.futexKeyOf(word, flags), t.proc.futexKeyOf(word2, flags)
+	if t.kernel.futexes.inherits(k1) {
+		return 0, abi.EINVAL
+	}
 	b1, b2, unlock := t.kernel.futexes.lockTwo(k1, k2)
 	defer unlock()
 	if cmp != nil {
@@ -299,7 +330,7 @@ func (t *Task) futexRequeue(flags uint32, word abi.Addr, wake, move uint32, word
 	moved := 0
 	for w := b1.head; w != nil && moved < int(move); {
 		next := w.next
-		if w.key == k1 {
+		if w.key == k1 && w.pi == nil {
 			b1.remove(w)
 			w.key = k2
 			b2.add(w)
@@ -320,6 +351,9 @@ func (t *Task) futexWakeOp(flags uint32, word abi.Addr, wake, wake2 uint32, word
 		return 0, abi.EFAULT
 	}
 	k1, k2 := t.proc.futexKeyOf(word, flags), t.proc.futexKeyOf(word2, flags)
+	if f := &t.kernel.futexes; f.inherits(k1) || f.inherits(k2) {
+		return 0, abi.EINVAL
+	}
 	b1, b2, unlock := t.kernel.futexes.lockTwo(k1, k2)
 	defer unlock()
 	old, errno := futexAtomic(word2, op)

@@ -77,7 +77,9 @@ func TestFutexErrors(t *testing.T) {
 		{"requeue: negative", word, abi.FUTEX_REQUEUE, 1 << 31, 0, word + 4, 0, abi.EINVAL},
 		{"wake op: bad address", word, abi.FUTEX_WAKE_OP, 1, 0, w.mem.bad(), 0, abi.EFAULT},
 		{"wake op: unknown", word, abi.FUTEX_WAKE_OP, 1, 0, word + 4, 7 << 28, abi.ENOSYS},
-		{"priority inheritance", word, abi.FUTEX_LOCK_PI, 0, 0, 0, 0, abi.ENOSYS},
+		{"unlock what is not locked", word, abi.FUTEX_UNLOCK_PI, 0, 0, 0, 0, abi.EPERM},
+		{"lock by the clock", word, abi.FUTEX_LOCK_PI | abi.FUTEX_CLOCK_REALTIME, 0, 0, 0, 0, abi.ENOSYS},
+		{"requeue for a lock: wake two", word, abi.FUTEX_CMP_REQUEUE_PI, 2, 0, word + 4, 0, abi.EINVAL},
 		{"unknown", word, 77, 0, 0, 0, 0, abi.ENOSYS},
 		{"wake by the clock", word, abi.FUTEX_WAKE | abi.FUTEX_CLOCK_REALTIME, 1, 0, 0, any, abi.ENOSYS},
 	} {

@@ -81,7 +81,7 @@ func (t *Task) releaseWord(word abi.Addr, pi, pending bool) {
 			return
 		}
 		if prev == v {
-			if v&abi.FUTEX_WAITERS != 0 {
+			if v&abi.FUTEX_WAITERS != 0 && !pi { // else releasePI passes it on
 				t.kernel.futexes.wake(k, 1, abi.FUTEX_BITSET_MATCH_ANY)
 			}
 			return

@@ -40,7 +40,7 @@ func (t *Task) deliver(restart uint64) bool {
 		s.act[sig].Handler = abi.SIG_DFL
 	}
 	s.mu.Unlock()
-	if restart != 0 && act.Flags&abi.SA_RESTART != 0 {
+	if restart != 0 && (act.Flags&abi.SA_RESTART != 0 || t.restartAlways) {
 		t.redo(restart - 1)
 	}
 	return t.handle(&info, &act)

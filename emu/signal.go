@@ -34,7 +34,8 @@ type pendingSignal struct {
 // (RLIMIT_SIGPENDING may be lower).
 const maxQueued = 4096
 
-// add puts a signal into the queue; EAGAIN when the process has limit of them.
+// add puts a signal into the queue; EAGAIN when the process has limit of them. One that was sent by kill(2) or
+// the kernel has its place all the same, but no second one.
 func (q *sigQueue) add(info *abi.Siginfo, s *signals, limit uint64) abi.Errno {
 	sig := int(info.Signo)
 	if sig < abi.SIGRTMIN {
@@ -42,7 +43,12 @@ func (q *sigQueue) add(info *abi.Siginfo, s *signals, limit uint64) abi.Errno {
 			return 0
 		}
 	} else if uint64(s.queued) >= min(limit, maxQueued) {
-		return abi.EAGAIN
+		if info.Code < 0 {
+			return abi.EAGAIN
+		}
+		if q.set.Has(sig) {
+			return 0
+		}
 	}
 	q.put(pendingSignal{Siginfo: *info}, s)
 	return 0

@@ -48,8 +48,11 @@ func TestSignalQueue(t *testing.T) {
 	var other sigQueue
 	other.add(&abi.Siginfo{Signo: 40}, &all, 3)
 	q.add(&abi.Siginfo{Signo: 40}, &all, 3)
-	if errno := q.add(&abi.Siginfo{Signo: 40}, &all, 3); errno != abi.EAGAIN {
+	if errno := q.add(&abi.Siginfo{Signo: 40, Code: abi.SI_QUEUE}, &all, 3); errno != abi.EAGAIN {
 		t.Errorf("full queue: %v", errno)
+	}
+	if errno := q.add(&abi.Siginfo{Signo: 40, Code: abi.SI_USER}, &all, 3); errno != 0 || all.queued != 3 {
+		t.Errorf("a signal of kill(2) to a full queue that has one: %v, %d queued", errno, all.queued)
 	}
 	if errno := q.add(&abi.Siginfo{Signo: abi.SIGTERM}, &all, 3); errno != 0 {
 		t.Errorf("a plain signal to a full queue: %v", errno)

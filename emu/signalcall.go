@@ -5,6 +5,11 @@ import (
 	"pinhole/emu/guest"
 )
 
+// knownActionFlags are those of sigaction(2) that are kept. Others are not in what the next call says was
+// there: by that a program finds out what a kernel knows.
+const knownActionFlags = abi.SA_NOCLDSTOP | abi.SA_NOCLDWAIT | abi.SA_SIGINFO | abi.SA_ONSTACK | abi.SA_RESTART |
+	abi.SA_NODEFER | abi.SA_RESETHAND | abi.SA_EXPOSE_TAGBITS | abi.SA_RESTORER
+
 // signalAction answers signal_action (rt_sigaction(2)).
 func (t *Task) signalAction(sig int32, act, old abi.Addr, masksize uint64) (uint64, abi.Errno) {
 	if masksize != abi.SigsetSize || sig < 1 || sig > abi.SIGRTMAX {
@@ -18,6 +23,7 @@ func (t *Task) signalAction(sig int32, act, old abi.Addr, masksize uint64) (uint
 		}
 		next.Decode(b[:])
 		next.Mask &^= unmaskable
+		next.Flags &= knownActionFlags
 		if unmaskable.Has(int(sig)) {
 			return 0, abi.EINVAL
 		}

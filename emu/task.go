@@ -29,6 +29,7 @@ type Task struct {
 	slotWaiter slotWaiter
 	timer      *time.Timer // made by the first wait with a deadline
 	futex      futexWaiter
+	futexGone  bool // the task has ended, and gets no futex any more; guarded by futexTable.pi
 
 	clearTID   abi.Addr // CLONE_CHILD_CLEARTID: zeroed and woken when the thread ends
 	robust     abi.Addr // head of the list of robust futexes
@@ -47,8 +48,10 @@ type Task struct {
 	altStack abi.SigaltStack
 	frames   int  // signal handlers begun so far
 	returned bool // signal_return has given back a value that looks like an error
-	rested   bool // it parked for another reason than the one it waits for
-	forcing  bool // a signal that cannot be put off is being handled
+
+	restartAlways bool // the call that returns errRestart is to be made again whatever the handler's flags say
+	rested        bool // it parked for another reason than the one it waits for
+	forcing       bool // a signal that cannot be put off is being handled
 }
 
 // Bits of Task.attention: why the task should look around before it goes back to the guest.
@@ -183,9 +186,11 @@ func (t *Task) finish(nr uint64, ret int64) bool {
 				return false
 			}
 			if t.frames != frames {
+				t.restartAlways = false
 				return true // a handler runs first; the call's result is in its frame
 			}
 		}
+		t.restartAlways = false
 		if restart == 0 {
 			return true
 		}

@@ -139,7 +139,7 @@ func (t *Task) threadExit(status int32) (uint64, abi.Errno) {
 // end does what is left when a thread will not run any more.
 func (t *Task) end() {
 	p, k := t.proc, t.kernel
-	t.releaseMemory()
+	t.releaseMemory(true)
 	t.parks()
 	p.handOver.Store(int32(t.handOver.soon))
 	t.state.Store(taskGone)
@@ -179,9 +179,10 @@ func (t *Task) end() {
 }
 
 // releaseMemory does what is to be done in the process's memory before the thread has nothing more to
-// do with it.
-func (t *Task) releaseMemory() {
+// do with it. gone: the thread has ended.
+func (t *Task) releaseMemory(gone bool) {
 	t.releaseRobust()
+	t.releasePI(gone)
 	p := t.proc
 	if t.clearTID != 0 && p.mem().shared(p) {
 		guest.Store32(t.clearTID, 0)
