@@ -6,6 +6,7 @@ import "pinhole/abi"
 type flock struct {
 	d         *description
 	exclusive bool
+	pid       int32 // of the process that took it
 }
 
 // unflock removes the lock of d, and tells whether there was one.
@@ -109,7 +110,7 @@ func (t *Task) flock(locks *lockTable, f *fileLocks, d *description, kind int32,
 	if locks.count >= maxLocks {
 		return abi.ENOLCK
 	}
-	f.flocks = append(f.flocks, flock{d, exclusive})
+	f.flocks = append(f.flocks, flock{d, exclusive, t.proc.pid})
 	locks.count++
 	return 0
 }

@@ -257,22 +257,3 @@ func guestBytes(from, to abi.Addr) []byte {
 	p := make([]byte, min(uint64(to-from), 128<<10))
 	return p[:guest.CopyIn(p, from)]
 }
-
-// showDescriptor is /proc/PID/fdinfo/N.
-func (p *Process) showDescriptor(fd int32) ([]byte, abi.Errno) {
-	d := p.files.get(fd)
-	if d == nil {
-		return nil, abi.ENOENT
-	}
-	defer d.unref()
-	d.mu.Lock()
-	pos := d.pos
-	d.mu.Unlock()
-	flags := uint64(d.flags.Load())
-	if p.files.closesOnExec(fd) {
-		flags |= abi.O_CLOEXEC
-	}
-	text := "pos:\t" + strconv.FormatInt(pos, 10) + "\nflags:\t0" + strconv.FormatUint(flags, 8) +
-		"\nmnt_id:\t" + strconv.Itoa(p.kernel.mountID(d.dentry.FS())) + "\nino:\t" + strconv.FormatUint(d.node.Ino(), 10) + "\n"
-	return []byte(text), 0
-}

@@ -15,6 +15,7 @@ type timerFD struct {
 	clock  int32
 
 	mu    sync.Mutex
+	flags uint32 // of the last timerfd_set
 	ivl   interval
 	ticks uint64 // times that have come and were not read
 	rests bool   // the time has come, and the timer is not running until somebody looks
@@ -84,7 +85,7 @@ func (t *Task) timerfdSet(fd int32, flags uint32, value, old abi.Addr) (uint64, 
 	f.cancel = absolute && flags&abi.TFD_TIMER_CANCEL_ON_SET != 0 &&
 		(f.clock == abi.CLOCK_REALTIME || f.clock == abi.CLOCK_REALTIME_ALARM)
 	f.offset = f.clockOffset()
-	f.ticks, f.rests, f.early = 0, false, false
+	f.ticks, f.rests, f.early, f.flags = 0, false, false, flags
 	f.ivl.set(s.Value.Nanoseconds(), s.Interval.Nanoseconds(), absolute)
 	came := f.run()
 	f.mu.Unlock()
