@@ -250,7 +250,7 @@ func (k *Kernel) openELF(fs *vfs.Context, p *program, file string) (*program, er
 	if err != nil {
 		p.close()
 		return nil, fmt.Errorf("%s: %w: it is linked dynamically, and its dynamic linker cannot be used (%w); "+
-			"build it with \"pinhole cc\"", file, ErrNotExecutable, err)
+			"build it with \"pinhole cc\" or \"pinhole go build\"", file, ErrNotExecutable, err)
 	}
 	p.interp = &program{dentry: d}
 	if p.interp.image, err = p.interp.headers(); err == nil && p.interp.image.interp != "" {

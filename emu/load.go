@@ -49,7 +49,7 @@ func (p *Process) becomes(prog *program, at *loaded, t *Task) {
 func (p *Process) mapProgram(s *space, prog *program, random1, random2 uint64) (*loaded, error) {
 	if prog.image.fixed && !s.k.areas.giveLow(s) {
 		return nil, fmt.Errorf("%w: it must lie at address %#x, where another program is; "+
-			"build it position-independent (\"pinhole cc\" does)", ErrNotExecutable, prog.image.lo)
+			"build it position-independent (\"pinhole cc\" and \"pinhole go build\" do)", ErrNotExecutable, prog.image.lo)
 	}
 	if err := prog.look(s); err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (s *space) loadImage(prog *program, at abi.Addr) (bias uint64, err error) {
 	if !s.inside(lo, span) || !s.set.free(lo, lo+abi.Addr(span)) {
 		if e.fixed {
 			return 0, fmt.Errorf("%w: it must lie at address %#x, which is not to be had in the sandbox; "+
-				"build it position-independent (\"pinhole cc\" does)", ErrNotExecutable, e.lo)
+				"build it position-independent (\"pinhole cc\" and \"pinhole go build\" do)", ErrNotExecutable, e.lo)
 		}
 		return 0, fmt.Errorf("%w: it takes %d bytes of address space", ErrNotExecutable, span)
 	}
