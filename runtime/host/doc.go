@@ -25,7 +25,8 @@
 // an interruption is. A program counter alone would not tell, as guests and kernel share the vDSO.
 // FS base is the Go runtime's in the kernel and the guest's in the guest.
 //
-// After a call through the gate only what a C function must keep is valid, and only that is restored.
+// A call through the gate keeps all general registers but RAX, RCX and R11: more than a C function has to, so
+// that Go's runtime and system call functions can use it as they use SYSCALL. Vector registers are not kept.
 // Everything else comes in with Full set: all registers and the vector state, which Enter
 // loads (as Run does) by XRSTOR and IRETQ. No way in or out uses rt_sigreturn.
 //

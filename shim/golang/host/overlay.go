@@ -13,7 +13,7 @@ func Generate(goroot, outDir string) (overlayJSON string, err error) {
 }
 
 // Environment is what a program with the overlay is built with besides the builder's own environment: without
-// C, and with the Go heap where Go has it by default, at 0xc0<<32, and not anywhere below 1<<47, where it
+// C, and with the Go heap where Go has it by default, at 0xc0<<32, and not anywhere below 1<<46, where it
 // would lie in the way of the address space that runtime/host reserves for guests.
 var Environment = []string{"CGO_ENABLED=0", "GOEXPERIMENT=norandomizedheapbase64"}
 
