@@ -93,7 +93,7 @@ func (t *Task) setFlags(d *description, arg uint32) abi.Errno {
 	if old&^arg&abi.O_APPEND != 0 && vfs.NodeFlags(d.node)&abi.FS_APPEND_FL != 0 {
 		return abi.EPERM
 	}
-	if k := d.kind(); arg&abi.O_DIRECT != 0 && k != abi.S_IFREG {
+	if k := d.kind(); arg&abi.O_DIRECT != 0 && k != abi.S_IFREG && k != abi.S_IFIFO {
 		return abi.EINVAL
 	}
 	for {

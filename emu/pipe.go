@@ -24,6 +24,8 @@ type pipe struct {
 	n    int    // bytes in it
 	cap  int    // n never exceeds it
 
+	packets packetList // which of the content came in packets (O_DIRECT)
+
 	// Descriptions that read and that write; each wants the other kind to exist. The opened
 	// ones count all there have ever been, for FIFOs.
 	readers, writers             int
@@ -123,20 +125,30 @@ func (p *pipe) room(n int) []byte {
 // pipe. The caller holds mu.
 func (p *pipe) take(n int, dst vfs.Dest) (int, abi.Errno) {
 	done := 0
+	n, lost := p.packets.limit(n)
 	for done < n && p.n > 0 {
 		piece := p.run(0)
 		piece = piece[:min(len(piece), n-done, abi.PIPE_BUF)]
 		if _, errno := dst.Put(piece); errno != 0 {
 			return done, errno
 		}
-		p.head = (p.head + len(piece)) & (len(p.buf) - 1)
-		p.n -= len(piece)
+		p.drop(len(piece))
 		done += len(piece)
+	}
+	if lost > 0 && done == n {
+		p.drop(lost)
 	}
 	if p.n == 0 {
 		p.head = 0 // the next message lies where this one was, in the cache
 	}
 	return done, 0
+}
+
+// drop takes n bytes off the content's beginning. The caller holds mu.
+func (p *pipe) drop(n int) {
+	p.head = (p.head + n) & (len(p.buf) - 1)
+	p.n -= n
+	p.packets.drop(n)
 }
 
 // put moves n bytes from src, for which there is room. The caller holds mu. whole: what an error cuts
@@ -251,7 +263,10 @@ func (p *pipe) tryWrite(d *description, left, n int, src vfs.Source) (int, abi.E
 	room := p.cap - p.n
 	atomic := n <= abi.PIPE_BUF
 	done, errno := 0, abi.Errno(0)
-	if room > 0 && (room >= left || !atomic) {
+	switch {
+	case d.has(abi.O_DIRECT):
+		done, errno = p.putPackets(left, src)
+	case room > 0 && (room >= left || !atomic):
 		done, errno = p.put(min(room, left), src, atomic)
 	}
 	p.mu.Unlock()
@@ -269,7 +284,7 @@ func (p *pipe) tryWrite(d *description, left, n int, src vfs.Source) (int, abi.E
 }
 
 // roomy tells whether a write of up to PIPE_BUF bytes would not have to wait. The caller holds mu.
-func (p *pipe) roomy() bool { return p.cap-p.n >= abi.PIPE_BUF }
+func (p *pipe) roomy() bool { return p.cap-p.n >= abi.PIPE_BUF && p.packets.count() < p.cap/pageSize }
 
 // ready returns the POLL* events for a description that was opened for m. A reader that has not
 // seen any writer yet (seen: those before it) has not been hung up on.
@@ -318,7 +333,7 @@ func (p *pipe) detach(m mode) {
 		p.writers--
 	}
 	if p.readers == 0 && p.writers == 0 {
-		p.buf, p.head, p.n = nil, 0, 0
+		p.buf, p.head, p.n, p.packets = nil, 0, 0, packetList{}
 	}
 	alone := (p.readers == 0) != (p.writers == 0)
 	p.mu.Unlock()

@@ -54,9 +54,9 @@ func (p *pipeNode) reopen(t *Task, dentry *vfs.Dentry, m mode, flags uint32) (*d
 	return t.openPipe(p.pipe, p, dentry, m, flags)
 }
 
-// pipeCreate is pipe2(2). Packet mode (O_DIRECT) is not offered.
+// pipeCreate is pipe2(2).
 func (t *Task) pipeCreate(fds abi.Addr, flags uint32) (uint64, abi.Errno) {
-	if flags&^(abi.O_CLOEXEC|abi.O_NONBLOCK) != 0 {
+	if flags&^(abi.O_CLOEXEC|abi.O_NONBLOCK|abi.O_DIRECT) != 0 {
 		return 0, abi.EINVAL
 	}
 	files, limit, cloexec := t.proc.files, t.maxFD(), flags&abi.O_CLOEXEC != 0
@@ -69,7 +69,7 @@ func (t *Task) pipeCreate(fds abi.Addr, flags uint32) (uint64, abi.Errno) {
 		files.unreserve(r)
 		return 0, errno
 	}
-	reader, writer, errno := t.newPipeEnds(flags & abi.O_NONBLOCK)
+	reader, writer, errno := t.newPipeEnds(flags & (abi.O_NONBLOCK | abi.O_DIRECT))
 	if errno != 0 {
 		files.unreserve(r)
 		files.unreserve(w)
@@ -89,7 +89,7 @@ func (t *Task) pipeCreate(fds abi.Addr, flags uint32) (uint64, abi.Errno) {
 	return 0, 0
 }
 
-// newPipeEnds makes a pipe and the descriptions of its two ends.
+// newPipeEnds makes a pipe and the descriptions of its two ends. O_DIRECT is the writing end's alone.
 func (t *Task) newPipeEnds(flags uint32) (r, w *description, _ abi.Errno) {
 	k := t.kernel
 	p := k.newPipe()
@@ -103,7 +103,7 @@ func (t *Task) newPipeEnds(flags uint32) (r, w *description, _ abi.Errno) {
 	dentry.Ref()
 	p.attach(modeRead | modeWrite)
 	end := &pipeEnd{pipe: p, node: node}
-	r, errno := k.newDescription(dentry, end, modeRead, abi.O_RDONLY|flags)
+	r, errno := k.newDescription(dentry, end, modeRead, abi.O_RDONLY|flags&^abi.O_DIRECT)
 	if errno != 0 {
 		dentry.Unref()
 		return nil, nil, errno
