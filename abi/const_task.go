@@ -283,7 +283,12 @@ const (
 	AT_PINHOLE_LINUX_GATE = 0x50480002
 )
 
-// The flag of pidfd_open(2).
+// Flags of pidfd_open(2), and of pidfd_send_signal(2).
 const (
 	PIDFD_NONBLOCK = 0x800
+	PIDFD_THREAD   = 0x80 // a thread, not a process
+
+	PIDFD_SIGNAL_THREAD        = 1
+	PIDFD_SIGNAL_THREAD_GROUP  = 2
+	PIDFD_SIGNAL_PROCESS_GROUP = 4
 )

@@ -198,7 +198,7 @@ func (t *Task) reservePidfd(q *Process, a *cloneArgs) (fd int32, d *description,
 	if fd, errno = files.reserve(0, t.maxFD(), true); errno != 0 {
 		return 0, nil, errno
 	}
-	if d, errno = t.newPidfd(q, 0); errno == 0 && !guest.Store32(a.pidfd, uint32(fd)) {
+	if d, errno = t.newPidfd(q, nil, 0); errno == 0 && !guest.Store32(a.pidfd, uint32(fd)) {
 		d.unref()
 		errno = abi.EFAULT
 	}

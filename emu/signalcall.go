@@ -249,6 +249,29 @@ func (t *Task) onAltStack(sp uint64) bool {
 	return s.Size != 0 && sp > uint64(s.SP) && sp-uint64(s.SP) <= s.Size
 }
 
+// signalGroup sends a signal to all processes of a group.
+func (t *Task) signalGroup(group int32, info *abi.Siginfo) (uint64, abi.Errno) {
+	if info.Signo < 0 || info.Signo > abi.SIGRTMAX {
+		return 0, abi.EINVAL
+	}
+	errno := abi.ESRCH
+	for _, p := range t.kernel.processes() {
+		switch {
+		case p.group() != group:
+		case !t.proc.maySignal(p, info.Signo):
+			if errno != 0 {
+				errno = abi.EPERM
+			}
+		default:
+			errno = 0
+			if info.Signo != 0 {
+				p.send(info, nil)
+			}
+		}
+	}
+	return 0, errno
+}
+
 // signalKill answers signal_kill (kill(2)).
 func (t *Task) signalKill(pid, sig int32) (uint64, abi.Errno) {
 	if sig < 0 || sig > abi.SIGRTMAX {

@@ -175,6 +175,8 @@ func (t *Task) end() {
 	t.ctx = nil
 	if last {
 		p.end()
+	} else {
+		p.ends.notifyAll(abi.POLLIN | abi.POLLRDNORM) // descriptors of threads
 	}
 }
 

@@ -132,11 +132,14 @@ func (t *Task) waitID(kind, id int32, options uint32) (waited, abi.Errno) {
 		if id < 0 {
 			return waited{}, abi.EINVAL
 		}
-		p, flags, errno := t.pidfd(id)
+		f, flags, errno := t.pidfd(id)
 		if errno != 0 {
 			return waited{}, errno
 		}
-		w.kind, w.id = abi.P_PID, p.pid
+		w.kind, w.id = abi.P_PID, f.p.pid
+		if f.thread != nil {
+			w.id = f.thread.tid
+		}
 		if nonblock = flags&abi.O_NONBLOCK != 0; nonblock {
 			w.options |= abi.WNOHANG
 		}
