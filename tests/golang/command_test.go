@@ -211,6 +211,71 @@ func TestGoTestHidden(t *testing.T) {
 	}
 }
 
+// TestGoTestFuzz: what makes a fuzz test fail is kept where the next run looks for it, and what was learnt is in the
+// cache; nothing else that a test leaves there is.
+func TestGoTestFuzz(t *testing.T) {
+	dir := module(t, map[string]string{"f/f_test.go": `package f
+
+import (
+	"os"
+	"testing"
+)
+
+func FuzzAdd(f *testing.F) {
+	os.Symlink("/etc/passwd", "testdata/fuzz/link")
+	os.WriteFile("testdata/fuzz/FuzzAdd/seed", []byte("go test fuzz v1\nstring(\"changed\")\n"), 0o666)
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 1 && s[0] == '0' && s[1] == '1' {
+			t.Fatal("found")
+		}
+	})
+}
+`, "f/testdata/fuzz/FuzzAdd/seed": "go test fuzz v1\nstring(\"seed\")\n"})
+	t.Setenv("GOCACHE", fuzzCache(t))
+	r := pinholeGo(t, dir, "test", "-run", "^$", "-fuzz", "FuzzAdd", "-fuzztime", "60s", "./f")
+	m := regexp.MustCompile(`Failing input written to (testdata/fuzz/FuzzAdd/\S+)`).FindStringSubmatch(r.Stdout)
+	if r.Status == 0 || m == nil {
+		t.Fatalf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "f", m[1])); err != nil || !strings.Contains(string(text), `string("01`) {
+		t.Errorf("%v: %q", err, text)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "f/testdata/fuzz/link")); err == nil {
+		t.Error("a symbolic link has come out")
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "f/testdata/fuzz/FuzzAdd/seed")); err != nil || !strings.Contains(string(text), "seed") {
+		t.Errorf("the seed has been changed: %v, %q", err, text)
+	}
+	learnt, err := filepath.Glob(filepath.Join(os.Getenv("GOCACHE"), "fuzz/example.com/m/f/FuzzAdd/*"))
+	if err != nil || len(learnt) == 0 {
+		t.Errorf("nothing is in the cache: %v", err)
+	}
+	if r := pinholeGo(t, dir, "test", "-run", strings.TrimPrefix(m[1], "testdata/fuzz/"), "./f"); r.Status == 0 || !strings.Contains(r.Stdout, "found") {
+		t.Errorf("%d %s%s", r.Status, r.Stdout, r.Stderr)
+	}
+}
+
+// fuzzCache is a build cache with nothing in its folder fuzz, and the user's otherwise.
+func fuzzCache(t *testing.T) string {
+	out, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, dir := strings.TrimSpace(string(out)), t.TempDir()
+	entries, err := os.ReadDir(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "fuzz" {
+			if err := os.Symlink(filepath.Join(users, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
 const echo = `package main
 
 import (

@@ -22,6 +22,7 @@ type Place struct {
 	files []mkfs.File
 	have  map[string]bool
 	fetch map[string]string // where files are that are to come back, in the image and on the host
+	grow  map[string]string // the same of directories of which new files are to come back
 }
 
 // mounts are where a sandbox has file systems of its own, under which nothing of an image is seen.
@@ -45,7 +46,7 @@ func NewPlace(program, cwd, goroot string) (*Place, error) {
 			return nil, fmt.Errorf("%s: a sandbox has file systems of its own in %s; this has to be elsewhere", path, strings.Join(mounts, " and "))
 		}
 	}
-	p := &Place{have: map[string]bool{}, fetch: map[string]string{}}
+	p := &Place{have: map[string]bool{}, fetch: map[string]string{}, grow: map[string]string{}}
 	p.system()
 	p.directory(otherTemp)
 	for _, dir := range []string{os.TempDir(), os.Getenv("HOME")} {
@@ -290,8 +291,15 @@ func (p *Place) Outputs(cwd string, args []string) {
 			p.directory(value)
 		case slices.Contains(outputs, name):
 			files = append(files, value)
-		case name == "fuzzcachedir":
-			p.directory(at(cwd, value))
+		case name == "fuzz": // what makes it fail is written there
+			found := filepath.Join(cwd, "testdata", "fuzz")
+			p.grow[found] = found
+		case name == "fuzzcachedir": // what it has learnt before, and will
+			value = at(cwd, value)
+			if p.Import(value) != nil {
+				p.directory(value)
+			}
+			p.grow[value] = value
 		}
 	}
 	for _, f := range files {
@@ -311,10 +319,14 @@ func (p *Place) Scratch(base string, room int64) (*os.File, error) {
 
 // Fetch brings back what is to come back.
 func (p *Place) Fetch(f *os.File) error {
-	if len(p.fetch) == 0 {
-		return nil
+	var err error
+	if len(p.fetch) > 0 {
+		err = image.Fetch(f, p.fetch)
 	}
-	return image.Fetch(f, p.fetch)
+	if len(p.grow) > 0 && err == nil {
+		err = image.FetchNew(f, p.grow)
+	}
+	return err
 }
 
 // passed are the environment variables that get into a sandbox, by name or with a star by how it begins.

@@ -60,7 +60,8 @@ func get(im *Image, bar *progress, keepOwner bool, sources []string, dst string)
 		if err != nil {
 			return err
 		}
-		g := &getter{im: im, root: root, base: dir, bar: bar, keepOwner: keepOwner, links: make(map[uint64]string), above: make(map[uint64]bool), buf: make([]byte, 1<<20)}
+		g := newGetter(im, root, dir, bar)
+		g.keepOwner = keepOwner
 		d, a, err := im.walk(src, true)
 		if err == nil {
 			err = g.copy(d, &a, src, name)
@@ -82,9 +83,15 @@ type getter struct {
 	base      string // root, for messages
 	bar       *progress
 	keepOwner bool
+	plain     bool              // nothing but files and directories is copied
+	keep      bool              // files that are there stay
 	links     map[uint64]string // first copy of files with several names
 	above     map[uint64]bool   // inodes of the directories on the way
 	buf       []byte
+}
+
+func newGetter(im *Image, root *os.Root, base string, bar *progress) *getter {
+	return &getter{im: im, root: root, base: base, bar: bar, links: make(map[uint64]string), above: make(map[uint64]bool), buf: make([]byte, 1<<20)}
 }
 
 func (g *getter) copy(d *vfs.Dentry, a *vfs.Attr, src, dst string) error {
@@ -100,7 +107,13 @@ func (g *getter) node(d *vfs.Dentry, a *vfs.Attr, src, dst string) error {
 	if err := stopped(g.im.ctx); err != nil {
 		return err
 	}
-	if a.Mode&abi.S_IFMT != abi.S_IFDIR {
+	if kind := a.Mode & abi.S_IFMT; kind != abi.S_IFDIR {
+		if g.plain && kind != abi.S_IFREG {
+			return nil
+		}
+		if _, err := g.root.Lstat(dst); g.keep && err == nil {
+			return nil
+		}
 		if first, ok := g.links[a.Ino]; ok {
 			if err := g.root.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

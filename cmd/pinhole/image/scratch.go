@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -139,9 +140,15 @@ func (w *writer) scratch(f *mkfs.File) error {
 	return w.file(pl, m, content{size: int64(len(f.Content)), r: bytes.NewReader(f.Content)})
 }
 
-// Fetch copies files out of an image that nobody uses, whatever it holds: paths has their paths in the
-// image and on the host. Those that are not there are left out.
-func Fetch(f *os.File, paths map[string]string) error {
+// Fetch copies files and directories out of an image that nobody uses, whatever it holds: paths has their
+// paths in the image and on the host. Those that are not there are left out, and so is in directories
+// what is neither a file nor a directory.
+func Fetch(f *os.File, paths map[string]string) error { return fetch(f, paths, false) }
+
+// FetchNew is Fetch, but files that are on the host already stay as they are.
+func FetchNew(f *os.File, paths map[string]string) error { return fetch(f, paths, true) }
+
+func fetch(f *os.File, paths map[string]string, keep bool) error {
 	name := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 	again, err := os.Open(name)
 	if err != nil {
@@ -154,10 +161,33 @@ func Fetch(f *os.File, paths map[string]string) error {
 	}
 	defer im.Close()
 	for from, to := range paths {
-		err := get(im, newProgress("copying", -1), false, []string{from}, to)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d, a, err := im.walk(from, true)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = fetchOne(im, d, &a, from, to, keep)
+		d.Unref()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func fetchOne(im *Image, d *vfs.Dentry, a *vfs.Attr, from, to string, keep bool) error {
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	g := newGetter(im, root, dir, newProgress("copying", -1))
+	g.plain, g.keep = true, keep
+	return g.copy(d, a, from, filepath.Base(to))
 }
