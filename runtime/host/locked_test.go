@@ -1,21 +1,17 @@
 package host
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"pinhole/runtime/seccomp"
+	"pinhole/tests/harness/hostcalls"
 	"pinhole/tests/harness/overlay"
 )
 
@@ -47,16 +43,9 @@ func TestLocked(t *testing.T) {
 		})
 	}
 	t.Run("traced", func(t *testing.T) {
-		strace, err := exec.LookPath("strace")
-		if err != nil {
-			t.Skip("strace is not installed")
-		}
 		list := filepath.Join(t.TempDir(), "calls")
-		if out, err := exec.Command(strace, "-o", list, "true").CombinedOutput(); err != nil {
-			t.Skipf("this host lets nobody trace: %v\n%s", err, out)
-		}
-		cmd, said := lockedCommand(t, "kill", []string{strace, "-f", "-X", "raw", "-e", "raw=all", "-o", list,
-			bin, "-test.v", "-test.short", "-test.timeout=0", "-test.run", "^TestBusy$"})
+		cmd, said := lockedCommand(t, "kill", append(hostcalls.Command(t, list),
+			bin, "-test.v", "-test.short", "-test.timeout=0", "-test.run", "^TestBusy$"))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +55,19 @@ func TestLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		judgeTrace(t, f)
+		seen, err := hostcalls.Judge(f, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log("calls behind the lock: ", seen.Admitted)
+		for _, line := range seen.Stray[:min(len(seen.Stray), 10)] {
+			t.Errorf("not in the lock's table: %s", line)
+		}
+		for _, call := range []string{"futex", "mmap", "write", "exit_group"} {
+			if seen.Admitted[call] == 0 {
+				t.Errorf("no %s after the lock", call)
+			}
+		}
 	})
 }
 
@@ -105,70 +106,6 @@ func passed(t *testing.T, cmd *exec.Cmd, said *bytes.Buffer) {
 	for line := range strings.Lines(said.String()) {
 		if _, rounds, ok := strings.Cut(line, "rounds in "); ok {
 			t.Log(strings.TrimSpace(rounds))
-		}
-	}
-}
-
-// A line of the trace: a call begins, with its arguments in numbers.
-var tracedCall = regexp.MustCompile(`^\d+ +([a-z_0-9]+)\(([^)]*?)(?:\)| <unfinished)`)
-
-// judgeTrace checks that the calls after the lock are those that the lock's table admits, by a reading of
-// the table that is not the filter's.
-func judgeTrace(t *testing.T, list *os.File) {
-	admits := func(r seccomp.Row, call string, args []uint64) bool {
-		if r.Call != call {
-			return false
-		}
-		for _, c := range r.If {
-			if c.Arg >= len(args) {
-				return false
-			}
-			v := args[c.Arg]
-			if c.Op == seccomp.Equal && v != c.Value || c.Op == seccomp.AtMost && v > c.Value || c.Op == seccomp.AtLeast && v < c.Value {
-				return false
-			}
-		}
-		return true
-	}
-	counts, locked, wrong := map[string]int{}, false, 0
-	lines := bufio.NewScanner(list)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "seccomp") && strings.HasSuffix(lines.Text(), " = 0") {
-			locked = true // all threads at once
-			continue
-		}
-		m := tracedCall.FindStringSubmatch(lines.Text())
-		if m == nil {
-			continue // a call's end, a signal, a thread's end
-		}
-		if !locked {
-			continue
-		}
-		var args []uint64
-		for _, a := range strings.Split(m[2], ", ") {
-			v, err := strconv.ParseUint(a, 0, 64)
-			if err != nil {
-				t.Fatalf("a line that says something else: %s", lines.Text())
-			}
-			args = append(args, v)
-		}
-		ok := false
-		for _, r := range seccomp.Table {
-			ok = ok || admits(r, m[1], args)
-		}
-		if ok {
-			counts[m[1]]++
-		} else if wrong++; wrong <= 10 {
-			t.Errorf("not in the lock's table: %s", lines.Text())
-		}
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	t.Log("calls behind the lock: ", fmt.Sprint(counts))
-	for _, call := range []string{"futex", "mmap", "write", "exit_group"} {
-		if counts[call] == 0 {
-			t.Errorf("no %s after the lock", call)
 		}
 	}
 }

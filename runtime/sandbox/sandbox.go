@@ -58,7 +58,7 @@ type boot struct {
 
 // prepare does everything that needs the host's whole interface, up to the lock and its proof.
 func (b *boot) prepare() error {
-	if err := b.conf.Receive(os.NewFile(seccomp.ControlIn, "control")); err != nil {
+	if err := b.conf.Receive(controlPipe{}); err != nil {
 		return err
 	}
 	c := &b.conf
