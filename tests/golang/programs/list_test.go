@@ -16,12 +16,12 @@ const (
 var list = []entry{
 	{
 		name: "bbolt-short", what: "the short form of its tests (-short)",
-		module: bboltModule, version: bbolt, packages: ". ./internal/... ./cmd/...", flags: []string{"-short"}, rounds: 3,
+		module: bboltModule, version: bbolt, packages: ". ./internal/... ./cmd/...", flags: []string{"-short"}, rounds: 3, memory: "6G",
+		note: "A test makes a value of 2 GiB, for which the memory that tests have by default is too little.",
 	},
 	{
 		name: "bbolt", what: "its tests but for the concurrent ones",
 		module: bboltModule, version: bbolt, packages: ".", flags: []string{"-skip=TestConcurrent"}, memory: "6G", long: true,
-		note: "A test writes a value of 2 GiB.",
 	},
 	{
 		name: "bbolt-concurrent", what: "its concurrent tests, which run for a given time",

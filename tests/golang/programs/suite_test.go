@@ -138,10 +138,18 @@ func count(tests map[string]string) string {
 
 // compare lists what came out otherwise inside, with the reason. One without is an error.
 func (e *entry) compare(t *testing.T, got [2]outcomes) (list []string) {
-	names := maps.Clone(got[native].tests)
+	names, ended := maps.Clone(got[native].tests), map[string]bool{}
 	maps.Copy(names, got[inside].tests)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		n, i := got[native].tests[name], got[inside].tests[name]
+		if i == "" {
+			if pkg, _, _ := strings.Cut(name, " "); !ended[pkg] {
+				ended[pkg] = true
+				t.Errorf("%s: ends early inside\n%s", pkg, got[inside].output[pkg+" "])
+			}
+			list = append(list, name+": not run inside: ?")
+			continue
+		}
 		if n == i {
 			continue
 		}

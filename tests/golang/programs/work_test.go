@@ -160,7 +160,7 @@ func (b *bench) build(t *testing.T, top string) {
 	}
 	for _, s := range []side{native, inside} {
 		b.program[s] = filepath.Join(top, s.String(), e.name)
-		must(t, scratch, environment(), append(pinholeGo(t, s), "build", "-trimpath", "-o", b.program[s], command)...)
+		must(t, scratch, environment(), append(pinholeGo(t, s), "build", "-o", b.program[s], command)...)
 	}
 }
 
