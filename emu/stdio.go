@@ -71,6 +71,11 @@ func (s *stream) read(t *Task, d *description, _ int64, n int, dst vfs.Dest) (in
 	if in == nil {
 		return 0, abi.EIO
 	}
+	if s.terminal {
+		if errno := t.mayUseTerminal(abi.SIGTTIN); errno != 0 {
+			return 0, errno
+		}
+	}
 	return in.read(t, d, n, dst)
 }
 
@@ -78,6 +83,11 @@ func (s *stream) write(t *Task, d *description, _ int64, n int, src vfs.Source) 
 	out := s.to()
 	if out == nil {
 		return 0, 0, abi.EIO
+	}
+	if s.terminal && s.kernel.io.terminal.stopsWriters() {
+		if errno := t.mayUseTerminal(abi.SIGTTOU); errno != 0 {
+			return 0, 0, errno
+		}
 	}
 	done, errno := out.write(t, d, n, src)
 	return done, 0, errno

@@ -27,9 +27,64 @@ func (term *terminal) foreground() int32 {
 	return term.group
 }
 
-// setForeground is TIOCSPGRP: a group of the caller's session comes into the foreground. That one in the background
-// does so stops nobody, nor does reading or writing from there.
+// controls tells whether the terminal is the controlling one of the task's session: that of the first process.
+func (t *Task) controls() bool {
+	_, session := t.proc.groupAndSession()
+	return session == firstPID
+}
+
+// lflagTOSTOP is the bit of Lflag by which writing from the background stops (termios(3)).
+const lflagTOSTOP = 0x100
+
+// stopsWriters tells whether processes in the background may not write.
+func (term *terminal) stopsWriters() bool {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.set && term.termios.Lflag&lflagTOSTOP != 0
+}
+
+// mayUseTerminal is asked before a process reads from the terminal (SIGTTIN), changes it, or writes to it where
+// that matters (SIGTTOU): a group in the background is stopped by that signal, and the call is made again when
+// it goes on (credentials(7), tcsetpgrp(3)). EIO: nobody would continue it, or it does not want to be stopped
+// and reads.
+func (t *Task) mayUseTerminal(sig int) abi.Errno {
+	group, session := t.proc.groupAndSession()
+	k := t.kernel
+	if session != firstPID || group == k.io.terminal.foreground() {
+		return 0
+	}
+	s := &t.proc.sig
+	s.mu.Lock()
+	off := t.sigmask.Has(sig) || s.act[sig].Handler == abi.SIG_IGN
+	s.mu.Unlock()
+	if off {
+		if sig == abi.SIGTTIN {
+			return abi.EIO
+		}
+		return 0
+	}
+	k.mu.Lock()
+	orphaned := k.orphaned(group, nil)
+	k.mu.Unlock()
+	if orphaned {
+		return abi.EIO
+	}
+	for _, p := range k.processes() {
+		if p.group() == group {
+			p.signal(sig)
+		}
+	}
+	return errRestart
+}
+
+// setForeground is TIOCSPGRP: a group of the caller's session comes into the foreground.
 func (t *Task) setForeground(arg abi.Addr) abi.Errno {
+	switch errno := t.mayUseTerminal(abi.SIGTTOU); {
+	case errno == abi.EIO || !t.controls():
+		return abi.ENOTTY
+	case errno != 0:
+		return errno
+	}
 	if errno := t.getStruct(arg, 4); errno != 0 {
 		return errno
 	}
@@ -67,6 +122,16 @@ var defaultTermios = abi.Termios{
 // terminalIoctl is ioctl_tty(2).
 func (t *Task) terminalIoctl(cmd uint32, arg abi.Addr) (uint64, abi.Errno) {
 	term := &t.kernel.io.terminal
+	switch cmd {
+	case abi.TCSETS, abi.TCSETSW, abi.TCSETSF, abi.TCSBRK, abi.TCSBRKP, abi.TCXONC, abi.TCFLSH:
+		if errno := t.mayUseTerminal(abi.SIGTTOU); errno != 0 {
+			return 0, errno
+		}
+	case abi.TIOCGPGRP, abi.TIOCGSID:
+		if !t.controls() {
+			return 0, abi.ENOTTY
+		}
+	}
 	switch cmd {
 	case abi.TCGETS:
 		term.mu.Lock()

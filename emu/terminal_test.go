@@ -17,6 +17,7 @@ func TestForeground(t *testing.T) {
 			p.sig.act[sig].Handler = 0x1000
 		}
 	}
+	w.proc.sig.act[abi.SIGTTOU].Handler = abi.SIG_IGN // else it is stopped when it takes the terminal back
 	got := func(p *Process, sig int) bool {
 		has := p.sig.pending.set.Has(sig)
 		p.sig.pending.flush(^abi.Sigset(0), &p.sig)
