@@ -151,12 +151,13 @@ func download(t *testing.T, module, version string) (dir string) {
 	return string(m[1])
 }
 
-// unavailable is what the go command says of a module that it cannot have.
+// unavailable is what the go command says of a module that it cannot have: an error, or its last line.
 func unavailable(out []byte) string {
 	if m := regexp.MustCompile(`"Error": "(.*)"`).FindSubmatch(out); m != nil {
-		out = m[1]
+		return string(m[1])
 	}
-	return strings.TrimSpace(string(out))
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
 }
 
 // sources makes a copy of a module that can be written to, as a checkout has it, with all that it

@@ -156,7 +156,7 @@ func (b *bench) build(t *testing.T, top string) {
 	cmd := exec.Command(get[0], get[1:]...)
 	cmd.Dir, cmd.Env = scratch, environment()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("what %s@%s needs cannot be had from the module proxy: %s", e.module, e.version, out)
+		t.Skipf("what %s@%s needs cannot be had from the module proxy: %s", e.module, e.version, unavailable(out))
 	}
 	for _, s := range []side{native, inside} {
 		b.program[s] = filepath.Join(top, s.String(), e.name)
