@@ -50,7 +50,7 @@ func (goCmd) Help() string {
   pinhole go test ./...                    each package's tests, in a sandbox of their own
   pinhole go -m 8G --trace test -v -run TestX ./store
 
-Flags of pinhole come before the command; all behind it are the go command's, which has to be in PATH. A test finds its module's files (of a large module, its package's) where they are on the host, and may change them there; only the profiles that go test is asked for, and what -fuzz finds, come back. A program that is run finds nothing but what --image and --import put there.
+Flags of pinhole come before the command; all behind it are the go command's, which has to be in PATH. A test finds its module's files (of a large module, its package's) where they are on the host, and may change them there; only the profiles that go test is asked for, and what -fuzz finds, come back. Results are not cached: go caches none of what -exec runs. A program that is run finds nothing but what --image and --import put there.
 
 Programs are linux/amd64 ones by Go 1.25 or 1.26, without cgo. Refused, since they need C or a dynamic linker: CGO_ENABLED=1, -race, -msan, -asan, -linkshared, build modes other than exe and pie. Commands that build nothing, such as vet or list, are handed to go as they are.`
 }
