@@ -47,7 +47,8 @@ func (e *entry) work(t *testing.T) row {
 			got[s] = b.run(t, s, n == 0)
 			wall[s], cpu[s] = append(wall[s], got[s].wall), append(cpu[s], got[s].cpu)
 			if n == 0 {
-				r.outcome[s] = fmt.Sprintf("status %d, %s, %d files", got[s].status, lines(got[s].stdout+got[s].stderr), len(got[s].files))
+				t.Logf("%v:\n%s", s, tail(got[s].stdout+got[s].stderr))
+				r.outcome[s] = fmt.Sprintf("status %d, %s, %s", got[s].status, number(strings.Count(got[s].stdout+got[s].stderr, "\n"), "line"), number(len(got[s].files), "file"))
 			}
 		}
 		r.differences = append(r.differences, e.differ(t, got)...)
@@ -58,12 +59,11 @@ func (e *entry) work(t *testing.T) row {
 	return r
 }
 
-func lines(s string) string {
-	n := strings.Count(s, "\n")
-	if n == 1 {
-		return "1 line"
+func number(n int, what string) string {
+	if n != 1 {
+		what += "s"
 	}
-	return fmt.Sprintf("%d lines", n)
+	return fmt.Sprint(n, " ", what)
 }
 
 // differ reports what differs between the sides: nothing may.
