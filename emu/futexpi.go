@@ -73,6 +73,13 @@ func (t *Task) claim(key futexKey, word abi.Addr) (c piClaim, _ abi.Errno) {
 // does not exist. EINVAL: the word is not as it was left, or others wait in another way. The futex's
 // bucket is locked, and f.pi.
 func (f *futexTable) take(o *Task, c *piClaim, flags uint32) (owner *Task, _ abi.Errno) {
+	// As long as there are waiters the word changes under the lock only, so from here on it is what it was.
+	switch v, ok := guest.Load32(c.word); {
+	case !ok:
+		return nil, abi.EFAULT
+	case v != c.value:
+		return nil, abi.EAGAIN
+	}
 	tid := c.value & abi.FUTEX_TID_MASK
 	if tid == uint32(o.tid) {
 		return nil, abi.EDEADLK
@@ -97,9 +104,6 @@ func (f *futexTable) take(o *Task, c *piClaim, flags uint32) (owner *Task, _ abi
 	} else if tid == 0 {
 		return nil, change(c.value&abi.FUTEX_OWNER_DIED | uint32(o.tid) | flags)
 	} else if owner = c.owner; owner == nil || owner.futexGone {
-		if v, ok := guest.Load32(c.word); ok && v != c.value {
-			return nil, abi.EAGAIN
-		}
 		return nil, abi.ESRCH
 	}
 	if owner.waitsFor(o) {
