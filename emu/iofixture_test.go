@@ -33,6 +33,7 @@ func (m *ioMachine) FreeContext(*guest.Context) {}
 func (m *ioMachine) MaxGuests() int             { return 4 }
 func (m *ioMachine) RAM() []byte                { return nil }
 func (m *ioMachine) CacheBytes() int64          { return 0 }
+func (m *ioMachine) VDSO() uint64               { return 0 }
 func (m *ioMachine) Area() (lo, hi abi.Addr)    { return 1 << 32, 1 << 46 }
 func (m *ioMachine) LowArea() (lo, hi abi.Addr) { return 0, 0 }
 func (m *ioMachine) CPUs() int                  { return 2 }

@@ -40,8 +40,9 @@ type Machine interface {
 	// the second gate's, that keeps all registers but rax, rcx, r11.
 	GateAddr() uint64
 	LinuxGateAddr() uint64
-	// VDSO is the host vDSO's address for AT_SYSINFO_EHDR (0: none).
+	// VDSO is the host vDSO's address for AT_SYSINFO_EHDR (0: none), VDSOSize how many bytes of pages it has.
 	VDSO() uint64
+	VDSOSize() uint64
 
 	// Area returns the guest address space: [lo, hi) is reserved for guests, everything in it is
 	// BackNone at start. LowArea is a second, smaller one below the kernel for fixed-address programs (0, 0: none).

@@ -79,6 +79,7 @@ func (m *memMachine) DiscardRAM(off, n int64) { clear(m.ram[off : off+n]) }
 func (m *memMachine) GateAddr() uint64        { return 0x1000 }
 func (m *memMachine) LinuxGateAddr() uint64   { return 0x2000 }
 func (m *memMachine) VDSO() uint64            { return 0 }
+func (m *memMachine) VDSOSize() uint64        { return 0 }
 
 func (m *memMachine) NewContext() *guest.Context {
 	const size = 576 + 256

@@ -1,7 +1,9 @@
 package emu
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pinhole/abi"
@@ -40,6 +42,11 @@ func (p *Process) mappings() []mapping {
 			m.name = "[heap]"
 		}
 		list = append(list, m)
+	}
+	if at := abi.Addr(p.kernel.m.VDSO()); at != 0 {
+		// The host's, where the host has put it.
+		i, _ := slices.BinarySearchFunc(list, at, func(m mapping, at abi.Addr) int { return cmp.Compare(m.start, at) })
+		list = slices.Insert(list, i, mapping{start: at, end: at + abi.Addr(p.kernel.m.VDSOSize()), prot: abi.PROT_READ | abi.PROT_EXEC, name: "[vdso]"})
 	}
 	return list
 }

@@ -1,10 +1,12 @@
 package host
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 
 	"pinhole/emu/guest"
 )
@@ -183,6 +185,27 @@ func (m *Machine) LinuxGateAddr() uint64 { return uint64(m.entries.linuxGate) }
 
 // VDSO implements emu.Machine.
 func (m *Machine) VDSO() uint64 { return m.vdso }
+
+// VDSOSize implements emu.Machine: up to the end of the vDSO's last segment (elf(5)).
+func (m *Machine) VDSOSize() uint64 {
+	if m.vdso == 0 {
+		return 0
+	}
+	at := func(off, size uint64) uint64 {
+		var b [8]byte
+		copy(b[:size], unsafe.Slice((*byte)(pointer(m.vdso+off)), size))
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	const phoff, phentsize, phnum = 0x20, 0x36, 0x38 // in the file header
+	const ptLoad, vaddr, memsz = 1, 0x10, 0x28       // in a program header
+	var end uint64
+	for i := range at(phnum, 2) {
+		if ph := at(phoff, 8) + i*at(phentsize, 2); at(ph, 4) == ptLoad {
+			end = max(end, at(ph+vaddr, 8)+at(ph+memsz, 8))
+		}
+	}
+	return (end + 4095) &^ 4095
+}
 
 // CPUs implements emu.Machine.
 func (m *Machine) CPUs() int { return m.cpus }

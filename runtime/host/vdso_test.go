@@ -13,7 +13,7 @@ func vdsoSymbol(t *testing.T, name string) uintptr {
 	if mach.VDSO() == 0 {
 		t.Skip("the host has no vDSO")
 	}
-	f, err := elf.NewFile(bytes.NewReader(unsafe.Slice((*byte)(pointer(mach.VDSO())), 2*4096)))
+	f, err := elf.NewFile(bytes.NewReader(unsafe.Slice((*byte)(pointer(mach.VDSO())), mach.VDSOSize())))
 	if err != nil {
 		t.Fatal(err)
 	}

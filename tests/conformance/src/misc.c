@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -64,6 +65,16 @@ int main(int argc, char **argv)
 	CHECK((b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec >= 20000000);
 	d.tv_nsec = 1000000000;
 	FAILS(EINVAL, nanosleep(&d, 0));
+
+	// The vDSO is where the auxiliary vector and /proc say, if there is one.
+	unsigned long vdso = getauxval(AT_SYSINFO_EHDR), lo, hi;
+	char line[512];
+	int found = vdso == 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	while (maps && fgets(line, sizeof line, maps))
+		if (strstr(line, " [vdso]\n"))
+			found = sscanf(line, "%lx-%lx r-xp 00000000 00:00 0 ", &lo, &hi) == 2 && lo == vdso && hi > lo;
+	CHECK(maps && fclose(maps) == 0 && found);
 
 	// Signals to oneself.
 	CHECK(signal(SIGUSR1, on) != SIG_ERR && raise(SIGUSR1) == 0 && got == SIGUSR1);
