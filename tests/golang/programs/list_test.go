@@ -15,8 +15,12 @@ const (
 // list is what is run, in the order of the table.
 var list = []entry{
 	{
+		name: "bbolt-few", what: "its tests of transactions, cursors and opening (-short)",
+		module: bboltModule, version: bbolt, packages: ".", flags: []string{"-short", "-run=^Test(Tx|Cursor|Open)"}, rounds: 3,
+	},
+	{
 		name: "bbolt-short", what: "the short form of its tests (-short), but for one that takes a value of 2 GiB",
-		module: bboltModule, version: bbolt, packages: ". ./internal/... ./cmd/...", flags: []string{"-short", "-skip=ValueTooLarge"}, rounds: 3,
+		module: bboltModule, version: bbolt, packages: ". ./internal/... ./cmd/...", flags: []string{"-short", "-skip=ValueTooLarge"}, long: true,
 	},
 	{
 		name: "bbolt", what: "its tests but for the concurrent ones",
@@ -27,11 +31,9 @@ var list = []entry{
 		module: bboltModule, version: bbolt, packages: ".", flags: []string{"-run=TestConcurrent"}, memory: "4G", long: true,
 	},
 	{
-		name: "pebble", what: "the tests of its packages below the top (-short)",
+		name: "pebble", what: "the tests of nine of the packages below (-short), among them sstable, record and vfs",
 		module: pebbleModule, version: pebble, flags: []string{"-short"}, memory: "4G", long: true,
-		packages: "./bloom ./internal/arenaskl ./internal/base ./internal/batchskl ./internal/cache ./internal/intern ./internal/keyspan " +
-			"./internal/manifest ./internal/metamorphic/... ./internal/randvar ./internal/rangedel ./internal/rangekey ./internal/rate ./internal/testkeys " +
-			"./objstorage/... ./record ./replay ./sstable ./tool/... ./vfs/...",
+		packages: "./bloom ./internal/arenaskl ./internal/cache ./internal/keyspan ./internal/manifest ./internal/metamorphic ./record ./sstable ./vfs/...",
 	},
 	{
 		name: "pebble-top", what: "the tests of the package pebble (-short)",
