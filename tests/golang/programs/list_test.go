@@ -31,9 +31,9 @@ var list = []entry{
 		module: bboltModule, version: bbolt, packages: ".", flags: []string{"-run=TestConcurrent"}, memory: "4G", long: true,
 	},
 	{
-		name: "pebble", what: "the tests of nine of the packages below (-short), among them sstable, record and vfs",
+		name: "pebble", what: "the tests of packages below (-short), among them sstable, record and vfs",
 		module: pebbleModule, version: pebble, flags: []string{"-short"}, memory: "4G", long: true,
-		packages: "./bloom ./internal/arenaskl ./internal/cache ./internal/keyspan ./internal/manifest ./internal/metamorphic ./record ./sstable ./vfs/...",
+		packages: "./bloom ./internal/arenaskl ./internal/cache ./internal/keyspan ./internal/manifest ./record ./sstable ./vfs/...",
 	},
 	{
 		name: "pebble-top", what: "the tests of the package pebble (-short)",
