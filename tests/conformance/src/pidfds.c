@@ -84,9 +84,10 @@ static void test_thread(void)
 	int proc = pidfd(getpid(), 0);
 	got = 0;
 	CHECK(sig(proc, SIGUSR1, PIDFD_SIGNAL_THREAD) == 0 && got == getpid());
-	go = 1;
+	go = 1; // it looks every millisecond, so that somebody waits by then
+	long began = ms();
+	CHECK((ready(fd, 20000) & POLLIN) && ms() - began < 10000);
 	pthread_join(t, 0);
-	CHECK(ready(fd, 5000) & POLLIN);
 	FAILS(ESRCH, sig(fd, SIGUSR1, 0));
 	close(fd), close(me), close(proc);
 }
