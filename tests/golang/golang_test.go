@@ -107,14 +107,40 @@ func TestParts(t *testing.T) {
 			if c.crash {
 				want.Stderr, got.Stderr = trace(want.Stderr), trace(got.Stderr)
 			}
-			// Of a program that a signal ended, pinhole says so, as a shell does.
-			got.Stderr = regexp.MustCompile(`(?m)^pinhole: .* was ended by .*\n`).ReplaceAllString(got.Stderr, "")
+			got.Stderr = ended.ReplaceAllString(got.Stderr, "")
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("(-native +sandbox)\n%s", d)
 			}
 		})
 	}
 }
+
+// TestTraceback: how much of a crash is told, and with which status it ends, GOTRACEBACK says here, too.
+func TestTraceback(t *testing.T) {
+	native, guest := parts(t)
+	for _, level := range []string{"none", "single", "all", "system", "crash", "wer"} {
+		for _, part := range []string{"nil", "goroutine-panic", "quit"} {
+			t.Run(level+"/"+part, func(t *testing.T) {
+				want := harness.Exec(t, t.TempDir(), "", "env", "GOTRACEBACK="+level, native, part)
+				got := harness.Exec(t, "", "", harness.Pinhole(t), "run", "--env", "GOTRACEBACK="+level, guest, part)
+				got.Stderr = ended.ReplaceAllString(got.Stderr, "")
+				// The runtime's own goroutines and the registers, which these levels show, are not compared.
+				for _, r := range []*harness.Result{&want, &got} {
+					r.Stderr = trace(r.Stderr)
+					if i := strings.Index(r.Stderr, "\nruntime stack:"); i >= 0 {
+						r.Stderr = r.Stderr[:i]
+					}
+				}
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("(-native +sandbox)\n%s", d)
+				}
+			})
+		}
+	}
+}
+
+// ended is what pinhole says of a program that a signal ended, as a shell does.
+var ended = regexp.MustCompile(`(?m)^pinhole: .* was ended by .*\n`)
 
 // TestAssembly: what enters the kernel by assembly of its own enters it by the gate, which keeps what a
 // SYSCALL keeps.
