@@ -161,7 +161,7 @@ func (t *Task) futexLockPI(op uint32, word, timeout abi.Addr, clock int32, try b
 		f.pi.Unlock()
 		switch {
 		case waits:
-			return t.awaitPI(deadline)
+			return t.awaitPI(deadline, false)
 		case errno == abi.EAGAIN:
 		case errno == 0 && owner != nil:
 			return 0, abi.EAGAIN
@@ -171,11 +171,15 @@ func (t *Task) futexLockPI(op uint32, word, timeout abi.Addr, clock int32, try b
 	}
 }
 
-// awaitPI waits until the futex is the task's.
-func (t *Task) awaitPI(deadline int64) (uint64, abi.Errno) {
+// awaitPI waits until the futex is the task's. condition: it waits on a condition first.
+func (t *Task) awaitPI(deadline int64, condition bool) (uint64, abi.Errno) {
 	w := &t.futex
-	defer func() { w.pi = nil }()
-	began := w.pi.owner
+	defer func() {
+		f := &t.kernel.futexes
+		f.pi.Lock() // somebody may follow the owners to here just now
+		w.pi = nil
+		f.pi.Unlock()
+	}()
 	for {
 		errno := t.wait(deadline)
 		if w.bucket.Load() == nil {
@@ -189,7 +193,7 @@ func (t *Task) awaitPI(deadline int64) (uint64, abi.Errno) {
 		}
 		switch {
 		case errno != abi.EINTR:
-		case began == nil && w.pi.owner != nil:
+		case condition && w.pi.owner != nil:
 			errno = abi.EAGAIN // the wait on the condition is over, so it cannot begin anew
 		default:
 			errno, t.restartAlways = errRestart, true
@@ -315,7 +319,7 @@ func (t *Task) futexWaitRequeuePI(op uint32, word abi.Addr, val uint32, timeout 
 	w.task, w.key, w.bits, w.pi = t, key, 0, &piWait{word: word2, key: key2}
 	b.add(w)
 	b.mu.Unlock()
-	return t.awaitPI(deadline)
+	return t.awaitPI(deadline, true)
 }
 
 // futexRequeuePI answers FUTEX_CMP_REQUEUE_PI: the first thread that waits on word gets the futex at word2 if
