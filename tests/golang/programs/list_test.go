@@ -32,7 +32,8 @@ var list = []entry{
 	},
 	{
 		name: "pebble", what: "the tests of packages below (-short), among them sstable, record and vfs",
-		module: pebbleModule, version: pebble, flags: []string{"-short"}, memory: "4G", long: true,
+		module: pebbleModule, version: pebble, flags: []string{"-short"}, memory: "12G", long: true,
+		note:     "A test of arenaskl makes a slice of 4 GiB and touches little of it; a sandbox counts what a program may touch.",
 		packages: "./bloom ./internal/arenaskl ./internal/cache ./internal/keyspan ./internal/manifest ./record ./sstable ./vfs/...",
 	},
 	{
