@@ -51,7 +51,6 @@ type result struct {
 	tests   map[string]string // outcome of each test: pass, fail, skip, or none if the program ended before
 	output  map[string]string // what it printed
 	outcome string            // the package's
-	seconds float64
 }
 
 // finish runs what was not run since a test ended the program, without that test.
@@ -115,7 +114,6 @@ func std(t *testing.T, goCommand []string, packages []string) map[string]*result
 		}
 		var e struct {
 			Action, Package, Test, Output string
-			Elapsed                       float64
 		}
 		if json.Unmarshal(line, &e) != nil || e.Package == "" {
 			continue
@@ -137,7 +135,7 @@ func std(t *testing.T, goCommand []string, packages []string) map[string]*result
 			}
 		case "pass", "fail", "skip":
 			if e.Test == "" {
-				r.outcome, r.seconds = e.Action, e.Elapsed
+				r.outcome = e.Action
 			} else if o := r.tests[e.Test]; !sub && o != "fail" {
 				r.tests[e.Test] = e.Action // fail, if it does once of several times
 			}
