@@ -76,6 +76,7 @@ type row struct {
 	name, what  string
 	outcome     [2]string
 	wall, cpu   [2]float64 // seconds; processor time in user mode and in the kernel's
+	load        string     // the host's, as they ended
 	differences []string
 }
 
@@ -101,6 +102,9 @@ func TestPrograms(t *testing.T) {
 				r = e.work(t)
 			}
 			t.Logf("%s: %s / %s, %.2f s / %.2f s, processor %.2f s / %.2f s", r.what, r.outcome[native], r.outcome[inside], r.wall[native], r.wall[inside], r.cpu[native], r.cpu[inside])
+			if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+				r.load, _, _ = strings.Cut(string(text), " ")
+			}
 			rows[e.name] = r
 			if *write {
 				writeTable(t, rows)

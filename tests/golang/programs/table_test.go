@@ -12,13 +12,13 @@ const tableFile = "programs.md"
 
 const tableHead = `# Real programs, natively and inside
 
-Programs from the module proxy, unmodified, built by ` + "`go build`" + ` and by ` + "`pinhole go build`" + `. Of a module's own tests stands here how many passed / failed / were skipped (subtests not counted), of a command that works on files how it ended: what it printed and what files it left is the same on both sides to the byte, or listed as a difference. "Time" is by the clock, "processor" user and system time together, of the supervisor too. Times are of one run, or medians of several in turn where that is short; starting the sandbox is in them, and for tests making its disk. Tests have their files in memory on both sides (natively tmpfs), commands on the host's disk, in its files or in an image. Made by ` + "`go test ./tests/golang/programs -timeout 4h -programs all -programs.write`" + `.
+Programs from the module proxy, unmodified, built by ` + "`go build`" + ` and by ` + "`pinhole go build`" + `. Of a module's own tests stands here how many passed / failed / were skipped (subtests not counted), of a command that works on files how it ended: what it printed and what files it left is the same on both sides to the byte, or listed as a difference. "Time" is by the clock, "processor" user and system time together, of the supervisor too. Times are of one run, or medians of several in turn where that is short; starting the sandbox is in them, and for tests making its disk. Tests have their files in memory on both sides (natively tmpfs), commands on the host's disk, in its files or in an image. "Load" is the host's average of the last minute when the runs ended: where it is above one or two, others used the machine, and processor time says more than time. Made by ` + "`go test ./tests/golang/programs -timeout 4h -programs all -programs.write`" + `.
 
-| program | what was run | outcome, native | inside | time, native | inside | ratio | processor, native | inside | ratio |
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+| program | what was run | outcome, native | inside | time, native | inside | ratio | processor, native | inside | ratio | load |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 `
 
-var rowLine = regexp.MustCompile(`^\| (\S+) [^|]+ \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([\d.]+) s \| ([\d.]+) s \| [\d.]+ \| ([\d.]+) s \| ([\d.]+) s \| [\d.]+ \|$`)
+var rowLine = regexp.MustCompile(`^\| (\S+) [^|]+ \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([\d.]+) s \| ([\d.]+) s \| [\d.]+ \| ([\d.]+) s \| ([\d.]+) s \| [\d.]+ \|(?: ([\d.]*) \|)?$`)
 
 // readTable reads programs.md.
 func readTable(t *testing.T) map[string]row {
@@ -34,6 +34,7 @@ func readTable(t *testing.T) map[string]row {
 			for i, to := range []*float64{&r.wall[0], &r.wall[1], &r.cpu[0], &r.cpu[1]} {
 				fmt.Sscan(m[5+i], to)
 			}
+			r.load = m[9]
 			rows[r.name] = r
 		} else if head, rest, ok := strings.Cut(strings.TrimPrefix(line, "- "), ": "); ok && strings.HasPrefix(line, "- ") {
 			if r, ok := rows[head]; ok {
@@ -54,8 +55,8 @@ func writeTable(t *testing.T, rows map[string]row) {
 		if !ok {
 			continue
 		}
-		fmt.Fprintf(&b, "| %s %s | %s | %s | %s | %.2f s | %.2f s | %.2f | %.2f s | %.2f s | %.2f |\n", e.name, e.release(), e.what, r.outcome[native], r.outcome[inside],
-			r.wall[native], r.wall[inside], r.wall[inside]/r.wall[native], r.cpu[native], r.cpu[inside], r.cpu[inside]/max(r.cpu[native], 0.01))
+		fmt.Fprintf(&b, "| %s %s | %s | %s | %s | %.2f s | %.2f s | %.2f | %.2f s | %.2f s | %.2f | %s |\n", e.name, e.release(), e.what, r.outcome[native], r.outcome[inside],
+			r.wall[native], r.wall[inside], r.wall[inside]/r.wall[native], r.cpu[native], r.cpu[inside], r.cpu[inside]/max(r.cpu[native], 0.01), r.load)
 		for _, d := range r.differences {
 			fmt.Fprintf(&differences, "- %s: %s\n", e.name, d)
 		}
@@ -80,4 +81,33 @@ func (e *entry) release() string {
 		return "(the installed one)"
 	}
 	return e.version
+}
+
+// TestTable: the table is of what is in the list, and has a reason for each difference.
+func TestTable(t *testing.T) {
+	rows := readTable(t)
+	if len(rows) == 0 {
+		t.Errorf("%s has no rows", tableFile)
+	}
+	for _, e := range list {
+		r, ok := rows[e.name]
+		delete(rows, e.name)
+		if !ok {
+			continue
+		}
+		if r.what != e.what {
+			t.Errorf("%s: the table has %q, the list %q", e.name, r.what, e.what)
+		}
+		if r.wall[native] == 0 || r.wall[inside] == 0 {
+			t.Errorf("%s: no times", e.name)
+		}
+		for _, d := range r.differences {
+			if strings.HasSuffix(d, "?") {
+				t.Errorf("%s: %s", e.name, d)
+			}
+		}
+	}
+	for name := range rows {
+		t.Errorf("%s is in the table and not in the list", name)
+	}
 }
