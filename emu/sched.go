@@ -18,16 +18,60 @@ func (t *Task) wake() { t.parker.unpark() }
 // handOver is what the kernel knows of how a task goes on after it has woken another one: many
 // park soon after, to wait for that one, and the other best goes on in their place; others have
 // more to do, and the other best goes on beside them.
+//
+// To count on the first and be wrong costs much more than the other way round, up to a tick, since the other
+// waits for a processor while one may be idle. So it takes a few times in a row to be counted on, and
+// a task that proves it wrong is not trusted again for a while, which is the longer the more often it does.
+// Programs that compute and hand over by turns, as Go's collector, would otherwise wait again and again.
 type handOver struct {
-	soon   int8  // how often lately it parked soon after a wake, up to handOverMax
-	wokeAt int64 // counter when it last woke another task, and has not parked since; 0: has parked
+	soon    int16 // how often in a row it parked soon after a wake, up to handOverSure; negative: is not trusted
+	doubt   int16 // how long it is not trusted after the next time that it was counted on in vain
+	counted bool  // the last wake counted on it
+	wokeAt  int64 // counter when it last woke another task, and has not parked since; 0: has parked
 }
 
 const (
-	handOverSoon = 60_000 // counts from a wake to parking, some 20 us: see counter
-	handOverSure = 3      // as often as that in a row, and the next wake counts on it
-	handOverMax  = 4
+	handOverSoon       = 60_000 // counts from a wake to parking, some 20 us: see counter
+	handOverSure       = 4      // as often as that in a row, and the next wake counts on it
+	handOverLeastDoubt = 8      // as often as that, besides, after it was counted on in vain for the first time
+	handOverMostDoubt  = 512
 )
+
+// woke notes that the task wakes another one, and tells whether to count on its parking soon. now is not 0.
+func (h *handOver) woke(now int64) bool {
+	if h.wokeAt != 0 {
+		h.stayed() // since the last one
+	}
+	h.wokeAt = now
+	h.counted = h.soon >= handOverSure
+	return h.counted
+}
+
+// parks notes that the task parks.
+func (h *handOver) parks(now int64) {
+	if h.wokeAt == 0 {
+		return
+	}
+	if now-h.wokeAt > handOverSoon {
+		h.stayed()
+	} else {
+		h.soon = min(h.soon+1, handOverSure)
+		if h.counted {
+			h.doubt = max(h.doubt-1, 0)
+		}
+	}
+	h.wokeAt = 0
+}
+
+// stayed notes that the task went on after a wake.
+func (h *handOver) stayed() {
+	h.soon = min(h.soon, 0)
+	if h.counted {
+		h.doubt = max(h.doubt, handOverLeastDoubt)
+		h.soon = -h.doubt
+		h.doubt = min(2*h.doubt, handOverMostDoubt)
+	}
+}
 
 // counter reads the processor's time stamp counter: nothing to tell the time by, but a third of the
 // price of a clock where only "soon" matters. It runs at 2 to 4 counts a nanosecond.
@@ -35,30 +79,18 @@ func counter() int64
 
 // wakes is o.wake by t.
 func (t *Task) wakes(o *parker) {
-	h := &t.handOver
-	if h.wokeAt != 0 {
-		h.soon = 0 // did not park since the last one
-	}
-	h.wokeAt = counter()
-	if h.soon >= handOverSure {
+	if t.handOver.woke(counter()) {
 		o.unparkHere()
 	} else {
-		o.unpark()
+		o.unparkAway()
 	}
 }
 
-// parks notes that the task parks.
+// parks notes that t parks.
 func (t *Task) parks() {
-	h := &t.handOver
-	if h.wokeAt == 0 {
-		return
+	if t.handOver.wokeAt != 0 {
+		t.handOver.parks(counter())
 	}
-	if counter()-h.wokeAt > handOverSoon {
-		h.soon = 0
-	} else if h.soon < handOverMax {
-		h.soon++
-	}
-	h.wokeAt = 0
 }
 
 // wait parks the task until it is woken, deadline (nanoseconds of CLOCK_MONOTONIC; forever: none)

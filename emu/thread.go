@@ -47,7 +47,7 @@ func (t *Task) startThread(a *cloneArgs) (uint64, abi.Errno) {
 		return 0, abi.ENOMEM
 	}
 	n := &Task{ctx: c, kernel: t.kernel, proc: p, sigmask: t.sigmask, name: t.name, nameLen: t.nameLen, keepCaps: t.keepCaps}
-	n.handOver.soon = int8(p.handOver.Load())
+	n.handOver.soon = int16(p.handOver.Load())
 	copyContext(c, t.ctx)
 	c.RAX, c.RSP = 0, uint64(stack)
 	if entry != 0 {

@@ -52,7 +52,17 @@ var pinholeApart func() int
 //go:linkname pinholeReady pinhole/emu.readyHere
 var pinholeReady func(gp *g)
 
+// pinholeReadyAway is goready for a caller that goes on: the goroutine is left where another host thread takes
+// it over at once. One that is next on this one's processor, others only take after a while, in case
+// the caller parks.
+//
+//go:linkname pinholeReadyAway pinhole/emu.readyAway
+var pinholeReadyAway func(gp *g)
+
 func init() {
+	pinholeReadyAway = func(gp *g) {
+		systemstack(func() { ready(gp, 1, false) })
+	}
 	pinholeApart = func() int {
 		lock(&sched.lock)
 		n := sched.nmsys
