@@ -142,7 +142,8 @@ func (m *memMachine) hostMappings(t testing.TB) (n, all int) {
 		var lo, hi uint64
 		var prot string
 		fmt.Sscanf(line, "%x-%x %s", &lo, &hi, &prot)
-		if abi.Addr(lo) >= m.lo && abi.Addr(hi) <= m.hi {
+		// What is empty may be one mapping with a neighbour's of the same kind, such as Go's own.
+		if abi.Addr(lo) < m.hi && abi.Addr(hi) > m.lo {
 			all++
 			if prot != "---p" {
 				n++
