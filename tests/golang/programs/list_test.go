@@ -43,7 +43,7 @@ var list = []entry{
 	{
 		name: "sqlite", what: "its tests (-short), but for two that interrupt queries for 200 s each",
 		module: sqliteModule, version: sqlite, packages: "./...", flags: []string{"-short", "-skip=TestRegisteredFunctions/.*expiring"}, memory: "4G", long: true, rounds: 3,
-		note: "TestConcurrentGoroutines fails on both sides: it starts go test -race, for which there is no cgo. Time: another run had 15.1 s natively and 9.7 s inside, so one run says little.",
+		note: "TestConcurrentGoroutines fails on both sides: it starts go test -race, for which there is no cgo. Time: an earlier run, with native's files on the host's disk, had 15.1 s natively and 9.7 s inside.",
 	},
 	{
 		name: "sql", what: "a program of ours that uses it: 200,000 rows in, queries, 3,000 transactions in WAL mode, vacuum",
