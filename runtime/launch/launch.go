@@ -29,6 +29,8 @@ type Spec struct {
 	// brought in included, and Tasks how many threads. 0: no cgroup is made for it.
 	Memory int64
 	Tasks  int64
+	// CPUs is on how many processors the process may run, of those that the caller may run on; 0: on all.
+	CPUs int
 	// Require names layers without which the process is not to run: those among them that
 	// Start is answerable for are errors here, the others come from Enclose.
 	Require Layers
@@ -120,6 +122,10 @@ func (p *Process) keep(spec *Spec, started chan<- error) {
 	// and what a program sleeps for passes through two schedulers already. In nanoseconds.
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		started <- fmt.Errorf("set the timer slack: %w", err)
+		return
+	}
+	if err := bindProcessors(spec.CPUs); err != nil {
+		started <- err
 		return
 	}
 	proc, err := p.startGrouped(spec)

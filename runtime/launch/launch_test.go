@@ -468,3 +468,25 @@ func TestKillAndWait(t *testing.T) {
 		t.Errorf("exited: %v %v", state, err)
 	}
 }
+
+// TestProcessors: a sandbox runs on as many processors as it may, and its supervisor on all.
+func TestProcessors(t *testing.T) {
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ asked, want int }{{0, all.Count()}, {1, 1}, {all.Count(), all.Count()}, {all.Count() + 1, all.Count()}} {
+		s, err := begin(Spec{CPUs: c.asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var its, own unix.CPUSet
+		if err := errors.Join(unix.SchedGetaffinity(s.Pid, &its), unix.SchedGetaffinity(os.Getpid(), &own)); err != nil {
+			t.Error(err)
+		}
+		if its.Count() != c.want || own != all {
+			t.Errorf("%d processors asked for: has %d instead of %d, the supervisor %d", c.asked, its.Count(), c.want, own.Count())
+		}
+		s.end()
+	}
+}

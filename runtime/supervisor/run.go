@@ -204,6 +204,7 @@ func (r *sandbox) launch() error {
 		Kernel:  r.spec.Kernel,
 		Files:   r.child,
 		Memory:  memory,
+		CPUs:    int(c.CPUs),
 		Require: require,
 	})
 	if err != nil {
