@@ -203,6 +203,14 @@ const (
 	RWF_APPEND = 0x10
 )
 
+// Flags of splice(2), tee(2) and vmsplice(2).
+const (
+	SPLICE_F_MOVE     = 0x1
+	SPLICE_F_NONBLOCK = 0x2
+	SPLICE_F_MORE     = 0x4
+	SPLICE_F_GIFT     = 0x8
+)
+
 // Request and result bits of statx(2), and the attribute bits of its answer.
 const (
 	STATX_TYPE            = 0x1

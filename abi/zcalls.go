@@ -161,6 +161,10 @@ const (
 	CallPollSelect = 194
 	CallPollMillis = 195
 
+	CallPipeSplice = 196
+	CallPipeTee    = 197
+	CallPipeMemory = 198
+
 	CallSignalAction      = 208
 	CallSignalMask        = 209
 	CallSignalPending     = 210
@@ -571,6 +575,15 @@ var calls = [CallTop]Call{
 	CallPollMillis: {Name: "poll_millis", Result: TypeInt,
 		Args:   []Arg{{"fds", TypeAddr}, {"n", TypeSize}, {"ms", TypeInt}},
 		Errors: []Errno{EFAULT, EINTR, EINVAL}},
+	CallPipeSplice: {Name: "pipe_splice", Result: TypeSize,
+		Args:   []Arg{{"in", TypeFD}, {"inoff", TypeAddr}, {"out", TypeFD}, {"outoff", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC, EPIPE, ESPIPE}},
+	CallPipeTee: {Name: "pipe_tee", Result: TypeSize,
+		Args:   []Arg{{"in", TypeFD}, {"out", TypeFD}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EINTR, EINVAL, EPIPE}},
+	CallPipeMemory: {Name: "pipe_memory", Result: TypeSize,
+		Args:   []Arg{{"fd", TypeFD}, {"iov", TypeAddr}, {"count", TypeInt}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EPIPE}},
 	CallSignalAction: {Name: "signal_action", Result: TypeNone,
 		Args:   []Arg{{"sig", TypeInt}, {"act", TypeAddr}, {"old", TypeAddr}, {"masksize", TypeSize}},
 		Errors: []Errno{EFAULT, EINVAL}},

@@ -1041,9 +1041,18 @@ func FromLinux(nr uint64, args, out *[6]uint64) (call uint64, ok bool) {
 	case 274: // get_robust_list
 		*out = *args
 		return CallThreadGetRobustList, true
+	case 275: // splice
+		*out = *args
+		return CallPipeSplice, true
+	case 276: // tee
+		*out = *args
+		return CallPipeTee, true
 	case 277: // sync_file_range
 		*out = *args
 		return CallFileSyncRange, true
+	case 278: // vmsplice
+		*out = *args
+		return CallPipeMemory, true
 	case 280: // utimensat
 		*out = *args
 		return CallPathTimes, true

@@ -11,6 +11,7 @@ import (
 type kernelIO struct {
 	open      atomic.Int64  // descriptions
 	pipeBytes atomic.Int64  // capacity of all pipes
+	lastPipe  atomic.Uint64 // pipes that there have been
 	lastIno   atomic.Uint64 // of nodes outside of file systems
 	fifos     fifoTable
 	locks     lockTable

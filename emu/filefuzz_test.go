@@ -14,7 +14,7 @@ var fileCalls = func() (calls []uint64) {
 	for _, r := range [][2]uint64{
 		{abi.CallProcUmask, abi.CallProcCwd}, {abi.CallProcChroot, abi.CallProcChroot}, {abi.CallSysSync, abi.CallSysSync},
 		{abi.CallFdClose, abi.CallFdDup2}, {abi.CallFileRead, abi.CallFilePwritev2},
-		{abi.CallPathOpen, abi.CallDirRead}, {abi.CallPipeCreate, abi.CallPollMillis},
+		{abi.CallPathOpen, abi.CallDirRead}, {abi.CallPipeCreate, abi.CallPipeMemory},
 	} {
 		for c := r[0]; c <= r[1]; c++ {
 			calls = append(calls, c)
@@ -146,6 +146,16 @@ func (c *caller) call() {
 	case abi.CallFdIoctl:
 		a[0] %= 16
 		a[1] = fuzzIoctls[c.from.next()%uint64(len(fuzzIoctls))]
+	case abi.CallPipeSplice, abi.CallPipeTee, abi.CallPipeMemory:
+		a[0] %= 16
+		switch {
+		case nr == abi.CallPipeTee:
+			a[1], a[3] = a[1]%16, a[3]&0xf
+		case nr == abi.CallPipeMemory:
+			a[1], a[2], a[3] = uint64(c.iov), a[2]%16, a[3]&0xf
+		case c.from.next()%2 == 0:
+			a[1], a[2], a[3], a[5] = 0, a[2]%16, 0, a[5]&0xf
+		}
 	case abi.CallFileCopy, abi.CallFileSend, abi.CallFileLock, abi.CallFileRead, abi.CallFileWrite, abi.CallFilePread, abi.CallFilePwrite:
 		if c.from.next()%2 == 0 {
 			a[0] %= 16

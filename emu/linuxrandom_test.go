@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,8 +16,9 @@ import (
 type randomScript struct {
 	*box
 	*rand.Rand
-	fds []int // open descriptors, or what a failed call returned
-	buf []byte
+	fds   []int // open descriptors, or what a failed call returned
+	buf   []byte
+	never []byte // is never written
 }
 
 var randomNames = []string{"a", "b", "c", "d", "d/a", "d/b", "d/e", "d/e/a", "l", "l/a", "d/../a", "./b", "c/", "none/x"}
@@ -64,7 +66,7 @@ func (s *randomScript) stat(what string, r int64, p []byte) {
 
 func (s *randomScript) step() {
 	p := s.buf
-	switch s.IntN(34) {
+	switch s.IntN(38) {
 	case 0, 1, 2, 3:
 		flags := s.pick(unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR, unix.O_PATH) |
 			s.pick(0, unix.O_CREAT, unix.O_CREAT, unix.O_CREAT|unix.O_EXCL, unix.O_TRUNC, unix.O_APPEND|unix.O_CREAT, unix.O_DIRECTORY, unix.O_NOFOLLOW)
@@ -155,6 +157,24 @@ func (s *randomScript) step() {
 		}
 		s.do("poll", unix.SYS_POLL, q, 2, 0)
 		s.show("events", [2]uint16{binary.LittleEndian.Uint16(q[6:]), binary.LittleEndian.Uint16(q[14:])})
+	case 34, 35:
+		// Of a file, and of memory below, Linux keeps pages in the pipe, which show later changes.
+		in := s.fd()
+		var st abi.Stat
+		s.raw(unix.SYS_FSTAT, in, p)
+		if st.Decode(p); st.Mode&unix.S_IFMT != unix.S_IFREG {
+			s.do("splice", unix.SYS_SPLICE, in, 0, s.fd(), 0, s.pick(1, 7, 100), s.pick(0, unix.SPLICE_F_MOVE)|unix.SPLICE_F_NONBLOCK)
+		}
+	case 36:
+		s.do("tee", unix.SYS_TEE, s.fd(), s.fd(), s.pick(1, 7, 100), unix.SPLICE_F_NONBLOCK)
+	case 37:
+		fd, q := s.fd(), s.never
+		clear(p[:150])
+		if s.raw(unix.SYS_FCNTL, fd, unix.F_GETFL)&unix.O_ACCMODE == unix.O_RDONLY {
+			q = p
+		}
+		s.do("vmsplice", unix.SYS_VMSPLICE, fd, s.box.iov(q[:8], 8, q[100:], s.pick(0, 1, 50)), 2, unix.SPLICE_F_NONBLOCK)
+		s.show("memory", string(q[:150]))
 	}
 }
 
@@ -166,7 +186,7 @@ func TestLinuxRandom(t *testing.T) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			asLinux(t, func(b *box) {
-				s := &randomScript{box: b, Rand: rand.New(rand.NewPCG(seed, 3)), buf: b.buf(4096)}
+				s := &randomScript{box: b, Rand: rand.New(rand.NewPCG(seed, 3)), buf: b.buf(4096), never: b.str(strings.Repeat("never changed ", 20))}
 				b.mem.next = 1 << 16 // keep buf
 				for range steps {
 					if b.mem.next > 1<<19 {

@@ -33,6 +33,20 @@ func (l *packetList) limit(n int) (_, lost int) {
 	return n, left - n
 }
 
+// piece returns how much of n bytes from at on is of one kind: of one packet, or of none.
+func (l *packetList) piece(at, n int) (_ int, packed bool) {
+	place := l.taken + uint64(at)
+	for _, p := range l.list {
+		if p.to > place {
+			if p.from > place {
+				return int(min(uint64(n), p.from-place)), false
+			}
+			return int(min(uint64(n), p.to-place)), true
+		}
+	}
+	return n, false
+}
+
 // drop notes that n bytes have left the pipe.
 func (l *packetList) drop(n int) {
 	if len(l.list) == 0 {

@@ -26,6 +26,9 @@ type pipe struct {
 
 	packets packetList // which of the content came in packets (O_DIRECT)
 
+	serial uint64 // of the pipes, in the order in which they were made
+	held   bool   // somebody takes the content (see heldSource): other readers wait
+
 	// Descriptions that read and that write; each wants the other kind to exist. The opened
 	// ones count all there have ever been, for FIFOs.
 	readers, writers             int
@@ -41,7 +44,7 @@ func (k *Kernel) chargePipe(n int) { k.io.pipeBytes.Add(int64(n)) }
 
 // newPipe returns a pipe that nobody has open, or nil: there are too many.
 func (k *Kernel) newPipe() *pipe {
-	p := &pipe{cap: pipeCapacity}
+	p := &pipe{cap: pipeCapacity, serial: k.io.lastPipe.Add(1)}
 	switch all := k.io.pipeBytes.Load(); {
 	case all+pipeSmall > 2*pipeAllMax:
 		return nil
@@ -202,6 +205,10 @@ const errWait abi.Errno = 513
 // tryRead reads what there is; errWait when nothing is and somebody may still write.
 func (p *pipe) tryRead(d *description, n int, dst vfs.Dest) (int, abi.Errno) {
 	p.mu.Lock()
+	if p.held {
+		p.mu.Unlock()
+		return 0, errWait
+	}
 	if p.n == 0 {
 		open := p.writers > 0
 		p.mu.Unlock()

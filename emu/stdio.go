@@ -165,6 +165,7 @@ type input struct {
 	buf     []byte
 	content []byte // what has come and was not read yet, in buf
 	end     bool   // the end has come, and nobody has been told yet
+	held    bool   // somebody takes the content (see heldSource): other readers wait
 	errno   abi.Errno
 }
 
@@ -218,10 +219,12 @@ func (in *input) pump() {
 const retryPause = 2 * time.Millisecond
 
 // tryRead reads what has come. errWait: nothing has, and it was asked for.
-func (in *input) tryRead(n int, dst vfs.Dest) (int, abi.Errno) {
+func (in *input) tryRead(n int, dst vfs.Dest, nonblock bool) (int, abi.Errno) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch {
+	case in.held:
+		return 0, errWait
 	case len(in.content) > 0:
 		done, errno := dst.Put(in.content[:min(n, len(in.content))])
 		in.content = in.content[done:]
@@ -235,7 +238,72 @@ func (in *input) tryRead(n int, dst vfs.Dest) (int, abi.Errno) {
 		return 0, 0
 	}
 	in.ask(n)
+	if nonblock {
+		return 0, abi.EAGAIN
+	}
 	return 0, errWait
+}
+
+// hold implements heldSource. An error of the host is told once, and so is the end.
+func (in *input) hold(t *Task, n int, nonblock bool) abi.Errno {
+	w := &t.waiter
+	w.task = t
+	for {
+		in.queue.add(w)
+		errno := in.tryHold(n, nonblock)
+		if errno == errWait {
+			if t.wait(forever) == 0 {
+				continue
+			}
+			errno = errRestart
+		}
+		in.queue.remove(w)
+		return errno
+	}
+}
+
+func (in *input) tryHold(n int, nonblock bool) abi.Errno {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.held:
+		return errWait
+	case len(in.content) == 0 && in.errno != 0:
+		errno := in.errno
+		in.errno = 0
+		return errno
+	case len(in.content) > 0 || in.end:
+		in.end = in.end && len(in.content) > 0
+		in.held = true
+		return 0
+	}
+	in.ask(n)
+	if nonblock {
+		return abi.EAGAIN
+	}
+	return errWait
+}
+
+// peek implements heldSource.
+func (in *input) peek(p []byte) int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return copy(p, in.content)
+}
+
+// drop implements heldSource.
+func (in *input) drop(n int) {
+	in.mu.Lock()
+	in.content = in.content[n:]
+	in.mu.Unlock()
+}
+
+// letGo implements heldSource.
+func (in *input) letGo() {
+	in.mu.Lock()
+	in.held = false
+	in.mu.Unlock()
+	in.queue.wakeAll()
 }
 
 func (in *input) read(t *Task, d *description, n int, dst vfs.Dest) (int, abi.Errno) {
@@ -246,15 +314,12 @@ func (in *input) read(t *Task, d *description, n int, dst vfs.Dest) (int, abi.Er
 	w.task = t
 	for {
 		in.queue.add(w)
-		done, errno := in.tryRead(n, dst)
+		done, errno := in.tryRead(n, dst, d.has(abi.O_NONBLOCK))
 		if errno == errWait {
-			if d.has(abi.O_NONBLOCK) {
-				errno = abi.EAGAIN
-			} else if t.wait(forever) == 0 {
+			if t.wait(forever) == 0 {
 				continue
-			} else {
-				errno = errRestart
 			}
+			errno = errRestart
 		}
 		in.queue.remove(w)
 		return done, errno
