@@ -155,15 +155,14 @@ const (
 
 	CallDirRead = 176
 
+	CallPipeSplice = 189
+	CallPipeTee    = 190
+	CallPipeMemory = 191
 	CallPipeCreate = 192
 
 	CallPollWait   = 193
 	CallPollSelect = 194
 	CallPollMillis = 195
-
-	CallPipeSplice = 196
-	CallPipeTee    = 197
-	CallPipeMemory = 198
 
 	CallSignalAction      = 208
 	CallSignalMask        = 209
@@ -563,6 +562,15 @@ var calls = [CallTop]Call{
 	CallDirRead: {Name: "dir_read", Result: TypeSize,
 		Args:   []Arg{{"fd", TypeFD}, {"buf", TypeAddr}, {"n", TypeSize}},
 		Errors: []Errno{EBADF, EFAULT, EINVAL, EIO, ENOENT, ENOTDIR, EUCLEAN}},
+	CallPipeSplice: {Name: "pipe_splice", Result: TypeSize,
+		Args:   []Arg{{"in", TypeFD}, {"inoff", TypeAddr}, {"out", TypeFD}, {"outoff", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC, EPIPE, ESPIPE}},
+	CallPipeTee: {Name: "pipe_tee", Result: TypeSize,
+		Args:   []Arg{{"in", TypeFD}, {"out", TypeFD}, {"n", TypeSize}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EINTR, EINVAL, EPIPE}},
+	CallPipeMemory: {Name: "pipe_memory", Result: TypeSize,
+		Args:   []Arg{{"fd", TypeFD}, {"iov", TypeAddr}, {"count", TypeInt}, {"flags", TypeUInt}},
+		Errors: []Errno{EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EPIPE}},
 	CallPipeCreate: {Name: "pipe_create", Result: TypeNone,
 		Args:   []Arg{{"fds", TypeAddr}, {"flags", TypeUInt}},
 		Errors: []Errno{EFAULT, EINVAL, EMFILE, ENFILE}},
@@ -575,15 +583,6 @@ var calls = [CallTop]Call{
 	CallPollMillis: {Name: "poll_millis", Result: TypeInt,
 		Args:   []Arg{{"fds", TypeAddr}, {"n", TypeSize}, {"ms", TypeInt}},
 		Errors: []Errno{EFAULT, EINTR, EINVAL}},
-	CallPipeSplice: {Name: "pipe_splice", Result: TypeSize,
-		Args:   []Arg{{"in", TypeFD}, {"inoff", TypeAddr}, {"out", TypeFD}, {"outoff", TypeAddr}, {"n", TypeSize}, {"flags", TypeUInt}},
-		Errors: []Errno{EAGAIN, EBADF, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC, EPIPE, ESPIPE}},
-	CallPipeTee: {Name: "pipe_tee", Result: TypeSize,
-		Args:   []Arg{{"in", TypeFD}, {"out", TypeFD}, {"n", TypeSize}, {"flags", TypeUInt}},
-		Errors: []Errno{EAGAIN, EBADF, EINTR, EINVAL, EPIPE}},
-	CallPipeMemory: {Name: "pipe_memory", Result: TypeSize,
-		Args:   []Arg{{"fd", TypeFD}, {"iov", TypeAddr}, {"count", TypeInt}, {"flags", TypeUInt}},
-		Errors: []Errno{EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EPIPE}},
 	CallSignalAction: {Name: "signal_action", Result: TypeNone,
 		Args:   []Arg{{"sig", TypeInt}, {"act", TypeAddr}, {"old", TypeAddr}, {"masksize", TypeSize}},
 		Errors: []Errno{EFAULT, EINVAL}},

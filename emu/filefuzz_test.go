@@ -14,7 +14,7 @@ var fileCalls = func() (calls []uint64) {
 	for _, r := range [][2]uint64{
 		{abi.CallProcUmask, abi.CallProcCwd}, {abi.CallProcChroot, abi.CallProcChroot}, {abi.CallSysSync, abi.CallSysSync},
 		{abi.CallFdClose, abi.CallFdDup2}, {abi.CallFileRead, abi.CallFilePwritev2},
-		{abi.CallPathOpen, abi.CallDirRead}, {abi.CallPipeCreate, abi.CallPipeMemory},
+		{abi.CallPathOpen, abi.CallDirRead}, {abi.CallPipeSplice, abi.CallPollMillis},
 	} {
 		for c := r[0]; c <= r[1]; c++ {
 			calls = append(calls, c)

@@ -250,6 +250,12 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.pathStatfs(abi.Addr(a[0]), abi.Addr(a[1]))
 	case abi.CallDirRead:
 		v, e = t.dirRead(int32(a[0]), abi.Addr(a[1]), a[2])
+	case abi.CallPipeSplice:
+		v, e = t.pipeSplice(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), a[4], uint32(a[5]))
+	case abi.CallPipeTee:
+		v, e = t.pipeTee(int32(a[0]), int32(a[1]), a[2], uint32(a[3]))
+	case abi.CallPipeMemory:
+		v, e = t.pipeMemory(int32(a[0]), abi.Addr(a[1]), int32(a[2]), uint32(a[3]))
 	case abi.CallPipeCreate:
 		v, e = t.pipeCreate(abi.Addr(a[0]), uint32(a[1]))
 	case abi.CallPollWait:
@@ -258,12 +264,6 @@ func (t *Task) dispatch(nr uint64, a *[6]uint64) int64 {
 		v, e = t.pollSelect(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), abi.Addr(a[3]), abi.Addr(a[4]), abi.Addr(a[5]))
 	case abi.CallPollMillis:
 		v, e = t.pollMillis(abi.Addr(a[0]), a[1], int32(a[2]))
-	case abi.CallPipeSplice:
-		v, e = t.pipeSplice(int32(a[0]), abi.Addr(a[1]), int32(a[2]), abi.Addr(a[3]), a[4], uint32(a[5]))
-	case abi.CallPipeTee:
-		v, e = t.pipeTee(int32(a[0]), int32(a[1]), a[2], uint32(a[3]))
-	case abi.CallPipeMemory:
-		v, e = t.pipeMemory(int32(a[0]), abi.Addr(a[1]), int32(a[2]), uint32(a[3]))
 	case abi.CallSignalAction:
 		v, e = t.signalAction(int32(a[0]), abi.Addr(a[1]), abi.Addr(a[2]), a[3])
 	case abi.CallSignalMask:
