@@ -233,7 +233,10 @@ func busySleepers(t *testing.T, rng *rand.Rand) {
 	wg.Wait()
 }
 
-var noNumber int
+var (
+	noNumber int
+	noMap    map[int]int
+)
 
 // busyFaults makes what a kernel's bug would make: panics by the processor's exceptions and by checks.
 func busyFaults(t *testing.T, rng *rand.Rand) {
@@ -247,7 +250,7 @@ func busyFaults(t *testing.T, rng *rand.Rand) {
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			*(*byte)(unsafe.Add(unsafe.Pointer(nil), 8<<12)) = 1
 		},
-		func() { var m map[int]int; m[1] = 1 },
+		func() { noMap[1] = 1 },
 		func() { close((chan int)(nil)) },
 	}
 	for range 20 {
