@@ -426,7 +426,7 @@ var calls = [CallTop]Call{
 		Errors: []Errno{EBADF, EINVAL}},
 	CallFdControl: {Name: "fd_control", Result: TypeI64,
 		Args:   []Arg{{"fd", TypeFD}, {"cmd", TypeInt}, {"arg", TypeU64}},
-		Errors: []Errno{EACCES, EAGAIN, EBADF, EDEADLK, EFAULT, EINTR, EINVAL, EMFILE, ENOLCK, EPERM}},
+		Errors: []Errno{EACCES, EAGAIN, EBADF, EBUSY, EDEADLK, EFAULT, EINTR, EINVAL, EMFILE, ENOLCK, EPERM}},
 	CallFdIoctl: {Name: "fd_ioctl", Result: TypeI64,
 		Args:   []Arg{{"fd", TypeFD}, {"cmd", TypeUInt}, {"arg", TypeU64}},
 		Errors: []Errno{EBADF, EFAULT, EINVAL, EIO, ENOSPC, ENOTTY, EOPNOTSUPP, EPERM, EROFS, EUCLEAN}},
