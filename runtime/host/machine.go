@@ -111,12 +111,9 @@ func New(cfg Config) (*Machine, error) {
 	if m.cpus <= 0 {
 		m.cpus = runtime.NumCPU()
 	}
-	// An attached guest keeps one of the Go scheduler's processors for up to a tick. One more than the host's lets
-	// timers and guests that are woken meanwhile begin at once, beside it, as natively.
-	procs := m.cpus + 1
-	runtime.GOMAXPROCS(procs)
+	runtime.GOMAXPROCS(m.cpus)
 	var n int
-	if n, m.maxGuests, err = cfg.pool(procs); err != nil {
+	if n, m.maxGuests, err = cfg.pool(m.cpus); err != nil {
 		return nil, err
 	}
 	if err := installHandlers(m.entries.handler); err != nil {
