@@ -49,7 +49,9 @@ func (p *pipe) offer(b []byte) int {
 }
 
 // await waits in q until ready, which is called with the pipe's lock held, returns anything but errWait.
-// A wake of q may have been for one waiter only (wakeOne), so it is passed on: this one may not take what it was for.
+// A wake of q may have been for one waiter only (wakeOne), so it is passed on at the end: this one may not take what it
+// was for. It is not passed on by one that goes on waiting: what keeps that from the content, a hold or
+// none being left, keeps all others from it, and two would wake each other for ever.
 func (p *pipe) await(t *Task, q *waitQueue, ready func() abi.Errno) abi.Errno {
 	look := func() abi.Errno {
 		p.mu.Lock()
@@ -66,7 +68,6 @@ func (p *pipe) await(t *Task, q *waitQueue, ready func() abi.Errno) abi.Errno {
 		q.add(w)
 		if errno = look(); errno == errWait {
 			if t.wait(forever) == 0 {
-				q.wakeOne()
 				continue
 			}
 			errno = errRestart

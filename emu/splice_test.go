@@ -132,6 +132,44 @@ func TestSpliceHeld(t *testing.T) {
 	}
 }
 
+// TestSpliceRests: several that wait for room, and are woken since there is some but not enough, wait again
+// and do not keep waking each other.
+func TestSpliceRests(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	r, wr := w.pipe(0)
+	w.ok(w.fdControl(r, abi.F_SETPIPE_SZ, 8192))
+	w.ok(w.fileWrite(wr, w.mem.str(string(make([]byte, 8192))), 8192))
+	var waiting []*ioWorld
+	var results []chan callResult
+	for range 3 {
+		from, to := w.pipe(0)
+		w.ok(w.fileWrite(to, w.mem.str("xx"), 2))
+		o, result := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.pipeSplice(from, 0, wr, 0, 2, 0) })
+		o.blocked()
+		waiting, results = append(waiting, o), append(results, result)
+	}
+	_, a := w.mem.alloc(8192)
+	w.ok(w.fileRead(r, a, 1))
+	// Each rests when it is seen so often enough, one after the other; those that wake each other never all are.
+	rests := 0
+	for tries := 0; rests < 1000; tries++ {
+		if tries == 10_000 {
+			t.Fatal("they do not rest")
+		}
+		rests++
+		for _, o := range waiting {
+			if o.state.Load() != taskBlocked {
+				rests = 0
+			}
+		}
+		yieldTest()
+	}
+	w.ok(w.fileRead(r, a, 8191))
+	for _, result := range results {
+		w.expect(result, callResult{2, 0})
+	}
+}
+
 // TestSpliceStreams has the host's streams on either side, and on both.
 func TestSpliceStreams(t *testing.T) {
 	pr, pw := io.Pipe()
