@@ -103,6 +103,29 @@ func TestLinuxSpliceArguments(t *testing.T) {
 	})
 }
 
+// TestLinuxSpliceNoRoom has pipes that are full, or that nobody reads, take from every kind of descriptor.
+func TestLinuxSpliceNoRoom(t *testing.T) {
+	asLinux(t, func(b *box) {
+		b.creat("file", "0123456789")
+		_, full := b.pipe(unix.O_NONBLOCK)
+		p := b.buf(4096)
+		for b.raw(unix.SYS_WRITE, full, p, len(p)) > 0 {
+		}
+		unread, end := b.pipe(unix.O_NONBLOCK)
+		b.raw(unix.SYS_CLOSE, unread)
+		for _, to := range []int{full, end} {
+			for _, path := range []string{"file", ".", "/dev/null", "/dev/zero"} {
+				in := b.fd(path, unix.SYS_OPENAT, at, path, unix.O_RDONLY)
+				b.do("splice "+path, unix.SYS_SPLICE, in, 0, to, 0, 2, 0)
+				b.do("negative "+path, unix.SYS_SPLICE, in, b.words(^uint64(0)), to, 0, 2, 0)
+			}
+			in := b.fd("eventfd", unix.SYS_EVENTFD2, 1, unix.EFD_NONBLOCK)
+			b.do("splice eventfd", unix.SYS_SPLICE, in, 0, to, 0, 8, 0)
+			b.do("at eventfd", unix.SYS_SPLICE, in, b.words(0), to, 0, 8, 0)
+		}
+	})
+}
+
 func TestLinuxSplice(t *testing.T) {
 	asLinux(t, func(b *box) {
 		fd := b.creat("file", strings.Repeat("0123456789abcdef", 16<<10))

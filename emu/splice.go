@@ -122,20 +122,27 @@ func spliceable(from, to *position, n uint64) abi.Errno {
 		if dst.has(abi.O_APPEND) {
 			return abi.EINVAL
 		}
-		return spliceableFile(to, n)
+		if errno := dst.spliceable(); errno != 0 {
+			return errno
+		}
+		return to.spliceable(n)
 	case dst.isPipe():
-		return spliceableFile(from, n)
+		return from.spliceable(n) // what src is, is looked at when there is room
 	}
 	return abi.EINVAL
 }
 
-// spliceableFile checks the side that is not a pipe.
-func spliceableFile(p *position, n uint64) abi.Errno {
-	_, terminal := p.d.file.(*stream)
-	switch {
-	case p.d.kind() == abi.S_IFDIR || p.at != 0 && !p.seek || !p.seek && !terminal:
+// spliceable checks the place of n bytes on the side that is not a pipe.
+func (p *position) spliceable(n uint64) abi.Errno {
+	if p.at != 0 && !p.seek || p.off < 0 || int64(n) < 0 || p.off+int64(n) < 0 {
 		return abi.EINVAL
-	case p.off < 0 || int64(n) < 0 || p.off+int64(n) < 0:
+	}
+	return 0
+}
+
+// spliceable checks that d, which is no pipe, has content as files have it, or a terminal.
+func (d *description) spliceable() abi.Errno {
+	if _, terminal := d.file.(*stream); d.kind() == abi.S_IFDIR || d.mode&modeSeek == 0 && !terminal {
 		return abi.EINVAL
 	}
 	return 0
@@ -162,14 +169,22 @@ func (t *Task) splice(from, to *position, n int, nonblock bool) (int, abi.Errno)
 		}
 		return t.heldToFile(held, to, n, nonblock, false)
 	}
-	if _, null := from.d.file.(nullDevice); null {
-		return 0, abi.EINVAL
-	}
 	if q != nil {
 		return t.fileToPipe(from, q, n, nonblock)
 	}
+	if errno := from.d.spliceSource(); errno != 0 {
+		return 0, errno
+	}
 	done, errno := t.transfer(from, to, int64(min(n, pipeCapacity)))
 	return int(done), errno
+}
+
+// spliceSource checks that d, which is no pipe, can be read into one.
+func (d *description) spliceSource() abi.Errno {
+	if _, null := d.file.(nullDevice); null {
+		return abi.EINVAL
+	}
+	return d.spliceable()
 }
 
 // pipeTee is tee(2).
@@ -346,6 +361,9 @@ func (t *Task) fileToPipe(from *position, q *pipe, n int, nonblock bool) (done i
 	defer copyBuffers.Put(buf)
 	for {
 		if errno := q.awaitRoom(t, nonblock); errno != 0 {
+			return 0, errno
+		}
+		if errno := from.d.spliceSource(); errno != 0 {
 			return 0, errno
 		}
 		for limit := min(n, q.free()); done < limit; {
