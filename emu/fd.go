@@ -16,6 +16,20 @@ func (t *Task) file(fd int32) (*description, abi.Errno) {
 	return d, 0
 }
 
+// files is file for two descriptors, of which the first is looked at first.
+func (t *Task) files(a, b int32) (*description, *description, abi.Errno) {
+	d, errno := t.file(a)
+	if errno != 0 {
+		return nil, nil, errno
+	}
+	e, errno := t.file(b)
+	if errno != 0 {
+		d.unref()
+		return nil, nil, errno
+	}
+	return d, e, 0
+}
+
 // borrow is file for the calls that have to be quick: where the thread is the only one of its
 // process, nobody can close the descriptor meanwhile, and counted is false: there is no reference
 // to give back.

@@ -60,15 +60,11 @@ func (t *Task) advance(p *position, n int64) abi.Errno {
 
 // fileCopy is copy_file_range(2).
 func (t *Task) fileCopy(in int32, inOff abi.Addr, out int32, outOff abi.Addr, n uint64, flags uint32) (uint64, abi.Errno) {
-	src, errno := t.file(in)
+	src, dst, errno := t.files(in, out)
 	if errno != 0 {
 		return 0, errno
 	}
 	defer src.unref()
-	dst, errno := t.file(out)
-	if errno != 0 {
-		return 0, errno
-	}
 	defer dst.unref()
 	from, errno := t.position(src, inOff)
 	if errno != 0 {

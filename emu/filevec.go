@@ -51,29 +51,39 @@ const (
 	rwfWrite = rwfRead | abi.RWF_APPEND
 )
 
-// readVector reads at off, or at the description's offset if off is -1.
-func (t *Task) readVector(fd int32, iov abi.Addr, count int32, off int64, flags uint32) (uint64, abi.Errno) {
+// vectorFile begins readVector and writeVector: it returns the description, with a reference, and how many bytes
+// t.iov then stands for. unknown are flags that nobody knows. Without a description that is all: an error, or
+// nothing to do.
+func (t *Task) vectorFile(fd int32, iov abi.Addr, count int32, off int64, access mode, unknown uint32) (*description, uint64, abi.Errno) {
 	d, errno := t.file(fd)
 	if errno != 0 {
+		return nil, 0, errno
+	}
+	n := uint64(0)
+	switch {
+	case off >= 0 && d.mode&modeSeek == 0:
+		errno = abi.ESPIPE
+	case d.mode&access == 0:
+		errno = abi.EBADF
+	default:
+		if n, errno = t.vector(iov, count); n > 0 && unknown != 0 {
+			errno = abi.EOPNOTSUPP
+		}
+	}
+	if n == 0 || errno != 0 {
+		d.unref()
+		return nil, 0, errno
+	}
+	return d, n, 0
+}
+
+// readVector reads at off, or at the description's offset if off is -1.
+func (t *Task) readVector(fd int32, iov abi.Addr, count int32, off int64, flags uint32) (uint64, abi.Errno) {
+	d, n, errno := t.vectorFile(fd, iov, count, off, modeRead, flags&^rwfRead)
+	if d == nil {
 		return 0, errno
 	}
 	defer d.unref()
-	if off >= 0 && d.mode&modeSeek == 0 {
-		return 0, abi.ESPIPE
-	}
-	if d.mode&modeRead == 0 {
-		return 0, abi.EBADF
-	}
-	n, errno := t.vector(iov, count)
-	if errno != 0 {
-		return 0, errno
-	}
-	if n == 0 {
-		return 0, 0
-	}
-	if flags&^rwfRead != 0 {
-		return 0, abi.EOPNOTSUPP
-	}
 	t.dst = guestDest{rest: t.iov}
 	if off < 0 {
 		return partial(t.read(d, n))
@@ -83,27 +93,11 @@ func (t *Task) readVector(fd int32, iov abi.Addr, count int32, off int64, flags 
 
 // writeVector writes at off, or at the description's offset if off is -1.
 func (t *Task) writeVector(fd int32, iov abi.Addr, count int32, off int64, flags uint32) (uint64, abi.Errno) {
-	d, errno := t.file(fd)
-	if errno != 0 {
+	d, n, errno := t.vectorFile(fd, iov, count, off, modeWrite, flags&^rwfWrite)
+	if d == nil {
 		return 0, errno
 	}
 	defer d.unref()
-	if off >= 0 && d.mode&modeSeek == 0 {
-		return 0, abi.ESPIPE
-	}
-	if d.mode&modeWrite == 0 {
-		return 0, abi.EBADF
-	}
-	n, errno := t.vector(iov, count)
-	if errno != 0 {
-		return 0, errno
-	}
-	if n == 0 {
-		return 0, 0
-	}
-	if flags&^rwfWrite != 0 {
-		return 0, abi.EOPNOTSUPP
-	}
 	t.src = guestSource{rest: t.iov}
 	if off < 0 {
 		return partial(t.write(d, n, flags))

@@ -87,19 +87,12 @@ func (t *Task) flock(locks *lockTable, f *fileLocks, d *description, kind int32,
 	}
 	f.waiting++
 	defer func() { f.waiting-- }()
-	w := &t.waiter
-	w.task = t
 	for !f.flockable(d, exclusive) {
 		if !wait {
 			return abi.EAGAIN
 		}
-		f.queue.add(w)
-		locks.mu.Unlock()
-		errno := t.wait(forever)
-		locks.mu.Lock()
-		f.queue.remove(w)
-		if errno != 0 {
-			return errRestart
+		if errno := t.awaitUnlock(locks, f); errno != 0 {
+			return errno
 		}
 	}
 	if f.flocked(d) != nil { // another thread locked through the same description meanwhile

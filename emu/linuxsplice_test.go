@@ -1,7 +1,6 @@
 package emu
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,23 +13,6 @@ func (b *box) drain(what string, fd int) {
 	p := b.buf(70000)
 	n := b.do("drain "+what, unix.SYS_READ, fd, p, 70000)
 	b.show("content", fmt.Sprintf("%.200q", p[:max(n, 0)]))
-}
-
-func (b *box) iov(v ...any) []byte {
-	p := b.buf(8 * len(v))
-	for i, e := range v {
-		var x uint64
-		switch e := e.(type) {
-		case int:
-			x = uint64(e)
-		case []byte:
-			x = uint64(addressOf(e))
-		case wild:
-			x = uint64(b.mem.bad())
-		}
-		binary.LittleEndian.PutUint64(p[8*i:], x)
-	}
-	return p
 }
 
 // TestLinuxSpliceArguments passes every kind of descriptor on both sides.

@@ -142,32 +142,30 @@ func (t *lockTable) done(node vfs.Node, f *fileLocks, before int) {
 // releaseProcess removes the record locks that a process has on the file of d: it has closed
 // one of its descriptors of the file.
 func (t *lockTable) releaseProcess(d *description, owner *fdTable) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f := t.files[d.node]
-	if f == nil {
-		return
-	}
-	before := f.size()
-	if f.drop(owner) {
-		f.queue.wakeAll()
-	}
-	t.done(d.node, f, before)
+	t.release(d.node, func(f *fileLocks) bool { return f.drop(owner) })
 }
 
 // releaseDescription removes the locks that belong to d: it is closed for good.
 func (t *lockTable) releaseDescription(d *description) {
+	t.release(d.node, func(f *fileLocks) bool {
+		records, flocked := f.drop(d), f.unflock(d)
+		return records || flocked
+	})
+}
+
+// release has drop, which tells whether there were any, remove locks of a file that may have some.
+func (t *lockTable) release(node vfs.Node, drop func(f *fileLocks) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := t.files[d.node]
+	f := t.files[node]
 	if f == nil {
 		return
 	}
 	before := f.size()
-	if records, flocked := f.drop(lockOwner(d)), f.unflock(d); records || flocked {
+	if drop(f) {
 		f.queue.wakeAll()
 	}
-	t.done(d.node, f, before)
+	t.done(node, f, before)
 }
 
 // deadlock tells whether owner, which is about to wait for blocker, would wait for itself. As on
@@ -352,21 +350,29 @@ func (t *Task) awaitRecord(locks *lockTable, f *fileLocks, r *recordLock, wait, 
 	}
 	f.waiting++
 	defer func() { f.waiting-- }()
-	w := &t.waiter
-	w.task = t
 	for ; c != nil; c = f.conflict(r) {
 		me.blocker = c.owner
 		if process && locks.deadlock(r.owner, c.owner) {
 			return abi.EDEADLK
 		}
-		f.queue.add(w)
-		locks.mu.Unlock()
-		errno := t.wait(forever)
-		locks.mu.Lock()
-		f.queue.remove(w)
-		if errno != 0 {
-			return errRestart
+		if errno := t.awaitUnlock(locks, f); errno != 0 {
+			return errno
 		}
+	}
+	return 0
+}
+
+// awaitUnlock waits until a lock of the file may be gone. The caller holds mu, which is given up meanwhile.
+func (t *Task) awaitUnlock(locks *lockTable, f *fileLocks) abi.Errno {
+	w := &t.waiter
+	w.task = t
+	f.queue.add(w)
+	locks.mu.Unlock()
+	errno := t.wait(forever)
+	locks.mu.Lock()
+	f.queue.remove(w)
+	if errno != 0 {
+		return errRestart
 	}
 	return 0
 }

@@ -32,16 +32,18 @@ func (t *Task) pathStat(at int32, pathAddr, buf abi.Addr, flags uint32) (uint64,
 	return 0, t.putStat(buf)
 }
 
-// stat fills t.attr. As on Linux 6.11 and later, no path at all is as an empty one.
-func (t *Task) stat(at int32, pathAddr abi.Addr, flags uint32) abi.Errno {
-	var path string
-	var p place
-	var errno abi.Errno
+// statName is emptyNameAt, but that no path at all is as an empty one, as on Linux 6.11 and later.
+func (t *Task) statName(at int32, pathAddr abi.Addr, flags uint32) (string, place, abi.Errno) {
 	if pathAddr == 0 && flags&abi.AT_EMPTY_PATH != 0 {
-		p, errno = t.startAt(at, "")
-	} else {
-		path, p, errno = t.emptyNameAt(at, pathAddr, flags)
+		p, errno := t.startAt(at, "")
+		return "", p, errno
 	}
+	return t.emptyNameAt(at, pathAddr, flags)
+}
+
+// stat fills t.attr.
+func (t *Task) stat(at int32, pathAddr abi.Addr, flags uint32) abi.Errno {
+	path, p, errno := t.statName(at, pathAddr, flags)
 	if errno != 0 {
 		return errno
 	}
@@ -101,14 +103,7 @@ func (t *Task) pathStatx(at int32, pathAddr abi.Addr, flags, mask uint32, buf ab
 
 // statDentry is stat that returns the place, with a reference.
 func (t *Task) statDentry(at int32, pathAddr abi.Addr, flags uint32) (*vfs.Dentry, abi.Errno) {
-	var path string
-	var p place
-	var errno abi.Errno
-	if pathAddr == 0 && flags&abi.AT_EMPTY_PATH != 0 {
-		p, errno = t.startAt(at, "")
-	} else {
-		path, p, errno = t.emptyNameAt(at, pathAddr, flags)
-	}
+	path, p, errno := t.statName(at, pathAddr, flags)
 	if errno != 0 {
 		return nil, errno
 	}

@@ -64,15 +64,11 @@ func (t *Task) pipeSplice(in int32, inOff abi.Addr, out int32, outOff abi.Addr, 
 	if flags&^spliceFlags != 0 {
 		return 0, abi.EINVAL
 	}
-	src, errno := t.file(in)
+	src, dst, errno := t.files(in, out)
 	if errno != 0 {
 		return 0, errno
 	}
 	defer src.unref()
-	dst, errno := t.file(out)
-	if errno != 0 {
-		return 0, errno
-	}
 	defer dst.unref()
 	if src.isPipe() && inOff != 0 || dst.isPipe() && outOff != 0 {
 		return 0, abi.ESPIPE
@@ -195,15 +191,11 @@ func (t *Task) pipeTee(in, out int32, n uint64, flags uint32) (uint64, abi.Errno
 	if n == 0 {
 		return 0, 0
 	}
-	src, errno := t.file(in)
+	src, dst, errno := t.files(in, out)
 	if errno != 0 {
 		return 0, errno
 	}
 	defer src.unref()
-	dst, errno := t.file(out)
-	if errno != 0 {
-		return 0, errno
-	}
 	defer dst.unref()
 	if src.mode&modeRead == 0 || dst.mode&modeWrite == 0 {
 		return 0, abi.EBADF
