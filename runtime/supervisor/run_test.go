@@ -18,6 +18,7 @@ import (
 
 	"pinhole/blockdev"
 	"pinhole/runtime/control"
+	"pinhole/tests/harness"
 )
 
 // The test program is also the sandbox: started as pinhole-kernel it plays what its configuration names.
@@ -337,23 +338,7 @@ func TestStdoutClosed(t *testing.T) {
 
 // A program may set a terminal's treatment of what is typed and printed; at the end it is as before.
 func TestTerminal(t *testing.T) {
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip("no pseudo terminals:", err)
-	}
-	defer master.Close()
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	defer tty.Close()
+	_, tty := harness.Terminal(t)
 	fd := int(tty.Fd())
 	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 77}); err != nil {
 		t.Fatal(err)

@@ -2,16 +2,12 @@ package conformance
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pinhole/tests/harness"
 )
@@ -30,23 +26,7 @@ func TestTerminal(t *testing.T) {
 // onTerminal runs a command on a terminal of its own, at which somebody has typed a line, and wants it to succeed.
 func onTerminal(t *testing.T, command ...string) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip("no pseudo terminals:", err)
-	}
-	defer master.Close()
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	defer tty.Close()
+	master, tty := harness.Terminal(t)
 	if _, err := master.WriteString("typed\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +43,7 @@ func onTerminal(t *testing.T, command ...string) {
 		io.Copy(&said, master) // until nobody has the other side open: EIO
 	}()
 	timer := time.AfterFunc(harness.Timeout, func() { cmd.Process.Kill() })
-	err = cmd.Wait()
+	err := cmd.Wait()
 	timer.Stop()
 	tty.Close()
 	<-read
