@@ -263,6 +263,8 @@ func (e *epoll) ready(t *Task, _ *description) uint32 {
 		}
 		if w.ready(t) != 0 {
 			e.pushFront(w)
+			// It was off the list for a moment: a thread may have found the list empty just then, and wait.
+			e.waiting.wakeOne()
 			return abi.POLLIN | abi.POLLRDNORM
 		}
 	}
@@ -353,7 +355,6 @@ func (e *epoll) wait(t *Task, events abi.Addr, max int, deadline int64) (int, ab
 	}
 	w := &t.waiter
 	w.task = t
-	defer e.waiting.remove(w)
 	for {
 		e.waiting.add(w)
 		var why abi.Errno
@@ -364,15 +365,19 @@ func (e *epoll) wait(t *Task, events abi.Addr, max int, deadline int64) (int, ab
 		// lost; what this thread leaves behind wakes the next one.
 		if e.listed.Load() > 0 {
 			if n, errno := e.collect(t, events, max); n > 0 || errno != 0 {
+				e.waiting.remove(w)
 				return n, errno
 			}
 		}
-		switch why {
-		case abi.ETIMEDOUT:
-			return 0, 0
-		case 0:
-		default:
-			return 0, abi.EINTR
+		if why == 0 {
+			continue
 		}
+		if !e.waiting.remove(w) && e.listed.Load() > 0 {
+			e.waiting.wakeOne() // the wake was for one thread, and came too late for this one
+		}
+		if why == abi.ETIMEDOUT {
+			return 0, 0
+		}
+		return 0, abi.EINTR
 	}
 }

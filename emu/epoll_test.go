@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"pinhole/abi"
 )
@@ -129,6 +130,53 @@ func TestEpollManyWaiters(t *testing.T) {
 		w.raise(fd)
 	}
 	threads.Wait() // hangs if a wake is lost
+}
+
+// askedFile is an event whose first look at what holds does something else besides.
+type askedFile struct {
+	eventFD
+	once  sync.Once
+	asked func()
+}
+
+func (f *askedFile) ready(t *Task, d *description) uint32 {
+	f.once.Do(f.asked)
+	return f.eventFD.ready(t, d)
+}
+
+// TestEpollPolledMeanwhile: a thread that begins to wait while another one polls the queue, and has taken
+// what is ready off its list to look at it, is told of that.
+func TestEpollPolledMeanwhile(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	q := int32(w.ok(w.epollCreate(0, 1)))
+	var result chan callResult
+	waits := func() {
+		var o *ioWorld
+		o, result = w.async(func(o *ioWorld) (uint64, abi.Errno) {
+			_, at := o.mem.alloc(4 * abi.EpollEventSize)
+			return o.epollMillis(q, at, 4, -1, 0, 0)
+		})
+		o.blocked()
+	}
+	f := &askedFile{asked: func() {}}
+	fd := int32(w.ok(w.openAnon(anonEventFD, f, 0)))
+	w.control(q, abi.EPOLL_CTL_ADD, fd, abi.EPOLLIN)
+	w.raise(fd)
+	f.once, f.asked = sync.Once{}, waits
+	p, at := w.mem.alloc(abi.PollfdSize)
+	le.PutUint32(p, uint32(q))
+	le.PutUint16(p[4:], abi.POLLIN)
+	if n := w.ok(w.pollMillis(at, 1, 0)); n != 1 {
+		t.Errorf("poll returned %d", n)
+	}
+	select {
+	case got := <-result:
+		if got != (callResult{1, 0}) {
+			t.Errorf("epoll_wait returned %d, %v", got.v, got.errno)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("epoll_wait does not return")
+	}
 }
 
 func (w *ioWorld) control(q, op, fd int32, events uint32) {
