@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -180,5 +181,47 @@ func TestProcOther(t *testing.T) {
 	o.fails(abi.EACCES)(o.pathReadlink(abi.AT_FDCWD, o.mem.str("/proc/2/cwd"), buf, 100))
 	if got := o.content("/proc/2/comm"); got != "test\n" {
 		t.Errorf("name is %q", got)
+	}
+}
+
+// TestDescriptorOfItself: what /proc tells of a descriptor can be read by that descriptor, which is busy then, and by
+// two that tell of each other at the same time.
+func TestDescriptorOfItself(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	a, b := w.open("a", abi.O_CREAT|abi.O_RDWR), w.open("b", abi.O_CREAT|abi.O_RDWR)
+	of := func(fd int32) int32 { return w.open(fmt.Sprint("/proc/self/fdinfo/", fd), abi.O_RDONLY) }
+	ofA, ofB := of(a), of(b)
+	w.ok(w.fdDup2(ofA, b))
+	w.ok(w.fdDup2(ofB, a))
+	done := make(chan bool)
+	for _, fd := range []int32{a, b} {
+		o := w.thread()
+		go func() {
+			for range 2000 {
+				p, at := o.mem.alloc(256)
+				o.ok(o.fileSeek(fd, 0, abi.SEEK_SET))
+				if n := o.ok(o.fileRead(fd, at, 256)); !strings.HasPrefix(string(p[:n]), "pos:\t") {
+					t.Errorf("read %q", p[:n])
+				}
+			}
+			done <- true
+		}()
+	}
+	o := w.thread()
+	go func() {
+		w, own := o, o.open("a", abi.O_RDWR)
+		o.ok(o.fdDup2(int32(w.open(fmt.Sprint("/proc/self/fdinfo/", own), abi.O_RDONLY)), own))
+		p, at := o.mem.alloc(256)
+		if n := o.ok(o.fileRead(own, at, 256)); !strings.HasPrefix(string(p[:n]), "pos:\t0\n") {
+			t.Errorf("read %q", p[:n])
+		}
+		done <- true
+	}()
+	for range 3 {
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a read does not return")
+		}
 	}
 }
