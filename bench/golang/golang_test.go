@@ -3,8 +3,6 @@
 package golang
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -17,18 +15,9 @@ import (
 // build builds a program of src for both sides.
 func build(b *testing.B, name string) *pair.Programs {
 	b.Helper()
-	pinhole := harness.Pinhole(b)
 	native, guest := filepath.Join(b.TempDir(), name), filepath.Join(b.TempDir(), name)
-	for _, line := range [][]string{
-		{"go", "build", "-o", native, "./src/" + name},
-		{pinhole, "go", "build", "-o", guest, "./src/" + name},
-	} {
-		cmd := exec.Command(line[0], line[1:]...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%q: %v\n%s", line, err, out)
-		}
-	}
+	harness.Go(b, "", []string{"go"}, "build", "-o", native, "./src/"+name)
+	harness.Go(b, "", []string{harness.Pinhole(b), "go"}, "build", "-o", guest, "./src/"+name)
 	return pair.Built(b, guest, native)
 }
 

@@ -1,7 +1,6 @@
 package golang
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,8 +16,7 @@ const vetted = "github.com/klauspost/compress"
 // built for the side that they run on, compiles what the module needs of the standard library, and the module.
 func BenchmarkGoVet(b *testing.B) {
 	pinhole := harness.Pinhole(b)
-	goroot := answer(b, "go", "env", "GOROOT")
-	module := answer(b, "go", "list", "-m", "-f", "{{.Dir}}", vetted)
+	module := strings.TrimSpace(harness.Must(b, "go", "list", "-m", "-f", "{{.Dir}}", vetted))
 	if module == "" {
 		b.Skipf("%s is not in the module cache", vetted)
 	}
@@ -26,7 +24,7 @@ func BenchmarkGoVet(b *testing.B) {
 	for i, goCommand := range [][]string{{"go"}, {pinhole, "go"}} {
 		dir := b.TempDir()
 		roots[i], modules[i] = filepath.Join(dir, "go"), filepath.Join(dir, "module")
-		installation(b, goroot, roots[i], goCommand)
+		harness.GoInstallation(b, roots[i], goCommand, "go", "compile", "asm", "vet")
 		harness.Must(b, "cp", "-r", module, modules[i])
 		harness.Must(b, "chmod", "-R", "u+w", modules[i])
 	}
@@ -61,36 +59,4 @@ func BenchmarkGoVet(b *testing.B) {
 			run(b, exec.Command(pinhole, append(append(line, "/go/bin/go"), vet...)...))
 		}
 	})
-}
-
-// installation makes a Go installation at root, from the one at goroot, whose programs are built by a go command.
-func installation(b *testing.B, goroot, root string, goCommand []string) {
-	tools := filepath.Join(root, "pkg", "tool", "linux_amd64")
-	for _, dir := range []string{tools, filepath.Join(root, "bin")} {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for _, name := range []string{"src", "VERSION", "go.env", "pkg/include"} {
-		harness.Must(b, "cp", "-r", filepath.Join(goroot, name), filepath.Join(root, name))
-	}
-	for program, dir := range map[string]string{"go": filepath.Join(root, "bin"), "compile": tools, "asm": tools, "vet": tools} {
-		args := append(goCommand[1:len(goCommand):len(goCommand)], "build", "-o", filepath.Join(dir, program), "cmd/"+program)
-		cmd := exec.Command(goCommand[0], args...)
-		cmd.Dir = filepath.Join(goroot, "src")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%q: %v\n%s", cmd.Args, err, out)
-		}
-	}
-}
-
-// answer is what a command prints on a line.
-func answer(b *testing.B, name string, args ...string) string {
-	b.Helper()
-	out, err := exec.Command(name, args...).Output()
-	if err != nil {
-		b.Fatalf("%s %v: %v", name, args, err)
-	}
-	return strings.TrimSpace(string(out))
 }

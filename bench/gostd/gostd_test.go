@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pinhole/tests/harness"
 )
 
 // Without flags, TestOwn measures a few benchmarks for a moment, so that the way is known to work.
@@ -46,7 +48,7 @@ func TestOwn(t *testing.T) {
 		want, rounds, benchtime, fit = "os io", 1, "1ms", `^Benchmark(Expand|StatFile|Readdirname|CopyNSmall)$`
 	}
 	cmd := exec.Command("go", append([]string{"list"}, strings.Fields(want)...)...)
-	cmd.Dir = filepath.Join(goroot(t), "src")
+	cmd.Dir = filepath.Join(harness.GOROOT(t), "src")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list %s: %v", want, err)

@@ -52,36 +52,19 @@ const memory = "4G"
 func build(t *testing.T, name string) *program {
 	t.Helper()
 	dir := t.TempDir()
-	p := &program{name: name, dir: filepath.Join(goroot(t), "src", filepath.FromSlash(name)), pinhole: harness.Pinhole(t),
+	p := &program{name: name, dir: filepath.Join(harness.GOROOT(t), "src", filepath.FromSlash(name)), pinhole: harness.Pinhole(t),
 		native: filepath.Join(dir, "native"), image: filepath.Join(dir, "disk.img")}
 	guest := filepath.Join(dir, "guest")
-	for _, line := range [][]string{
-		{"go", "test", "-c", "-o", p.native, name},
-		{p.pinhole, "go", "test", "-c", "-o", guest, name},
-	} {
-		cmd := exec.Command(line[0], line[1:]...)
-		cmd.Dir = filepath.Join(goroot(t), "src")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", line, err, out)
-		}
-	}
+	src := filepath.Join(harness.GOROOT(t), "src")
+	harness.Go(t, src, []string{"go"}, "test", "-c", "-o", p.native, name)
+	harness.Go(t, src, []string{p.pinhole, "go"}, "test", "-c", "-o", guest, name)
 	harness.Must(t, p.pinhole, "image", "create", "--size", "4G", p.image)
 	harness.Must(t, p.pinhole, "image", "mkdir", p.image, "/tmp")
 	harness.Must(t, p.pinhole, "image", "put", p.image, p.dir, p.dir)
-	zones := filepath.Join(goroot(t), "lib", "time")
+	zones := filepath.Join(harness.GOROOT(t), "lib", "time")
 	harness.Must(t, p.pinhole, "image", "put", p.image, zones, zones)
 	harness.Must(t, p.pinhole, "image", "put", p.image, guest, insidePath)
 	return p
-}
-
-func goroot(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // command is the test binary on one side, with its arguments, not yet started.

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"pinhole/tests/harness"
 )
 
 // TestLengths: instructions begin where objdump says that they do, in this test program and in whatever
@@ -87,7 +89,7 @@ func TestGoProgram(t *testing.T) {
 	}
 	for _, flags := range []string{"", "-s -w"} {
 		cmd := exec.Command("go", "build", "-ldflags", flags, "-o", filepath.Join(dir, "main"), main)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		cmd.Env = harness.GoEnvironment()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

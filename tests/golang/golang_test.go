@@ -34,7 +34,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	} {
 		cmd := exec.Command(c[0], c[1:]...)
 		cmd.Dir = filepath.Join(harness.Root(), "tests", "golang", "src")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		cmd.Env = harness.GoEnvironment()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return dir, fmt.Errorf("%q: %w\n%s", c, err, out)
 		}

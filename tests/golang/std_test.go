@@ -1,13 +1,9 @@
 package golang
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -87,37 +83,17 @@ func finish(t *testing.T, name string, r *result, goCommand []string) {
 // crashed is what a test prints that ends the program.
 var crashed = regexp.MustCompile(`(?m)^\s*(panic|fatal error): `)
 
-func stdEnv() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOTRACEBACK=") }
+func stdEnv() []string { return append(harness.GoEnvironment(), "GOTRACEBACK=") }
 
 // std runs tests of packages by a command line that stands for "go", and returns what came of them.
 func std(t *testing.T, goCommand []string, packages []string) map[string]*result {
 	t.Helper()
 	args := append(slices.Clone(goCommand), "test", "-json", "-short", "-vet=off", "-p=1", "-timeout=15m")
 	cmd := exec.Command(args[0], append(args[1:], packages...)...)
-	cmd.Dir = filepath.Join(goroot(t), "src")
+	cmd.Dir = filepath.Join(harness.GOROOT(t), "src")
 	cmd.Env = stdEnv()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]*result{}
-	in := bufio.NewReader(out)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			break
-		}
-		var e struct {
-			Action, Package, Test, Output string
-		}
-		if json.Unmarshal(line, &e) != nil || e.Package == "" {
-			continue
-		}
+	said := harness.GoTest(t, cmd, func(e harness.GoTestEvent) {
 		r := all[e.Package]
 		if r == nil {
 			r = &result{tests: map[string]string{}, output: map[string]string{}}
@@ -140,10 +116,9 @@ func std(t *testing.T, goCommand []string, packages []string) map[string]*result
 				r.tests[e.Test] = e.Action // fail, if it does once of several times
 			}
 		}
-	}
-	cmd.Wait() // that a test fails is in the events
+	})
 	if len(all) == 0 {
-		t.Fatalf("%q: %s", args, said.Bytes())
+		t.Fatalf("%q: %s", args, said)
 	}
 	return all
 }
@@ -151,7 +126,7 @@ func std(t *testing.T, goCommand []string, packages []string) map[string]*result
 // listStd lists the packages of the standard library that patterns name and that have tests.
 func listStd(t *testing.T, patterns ...string) []string {
 	cmd := exec.Command("go", append([]string{"list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}"}, patterns...)...)
-	cmd.Dir = filepath.Join(goroot(t), "src")
+	cmd.Dir = filepath.Join(harness.GOROOT(t), "src")
 	cmd.Env = stdEnv()
 	out, err := cmd.Output()
 	if err != nil {

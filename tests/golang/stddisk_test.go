@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"pinhole/shim/golang/guest"
@@ -18,14 +17,6 @@ import (
 
 var stdDisk = flag.String("std.disk", "", "disk with a Go installation to run the tests on, made if it is not there; instead of one that is made each time")
 
-func goroot(t *testing.T) string {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // hostPrograms are those of the host that tests start. In a sandbox they are what they are: made to call the
 // host, by instructions that trap.
 var hostPrograms = []string{"sh", "dash", "bash", "cat", "echo", "sleep", "true", "false", "ls", "pwd", "date", "hostname", "id",
@@ -33,7 +24,7 @@ var hostPrograms = []string{"sh", "dash", "bash", "cat", "echo", "sleep", "true"
 
 // surroundings are flags of pinhole go that put programs of the host on the disk.
 func surroundings(t *testing.T) []string {
-	flags := []string{"-I", filepath.Join(goroot(t), "src", "unicode")}
+	flags := []string{"-I", filepath.Join(harness.GOROOT(t), "src", "unicode")}
 	libraries := map[string]bool{}
 	for _, name := range hostPrograms {
 		path, err := exec.LookPath(name)
@@ -60,7 +51,7 @@ func surroundings(t *testing.T) []string {
 // run tests on it. The go command there and its tools are built by pinhole go, and build for the sandbox what
 // tests have them build, as pinhole go does: with the overlay, and a small program for -toolexec.
 func goDisk(t *testing.T, pinhole string) []string {
-	root := goroot(t)
+	root := harness.GOROOT(t)
 	disk := *stdDisk
 	if disk == "" {
 		disk = filepath.Join(t.TempDir(), "disk.img")
@@ -77,33 +68,19 @@ func goDisk(t *testing.T, pinhole string) []string {
 	tree := t.TempDir()
 	at := func(path string) string { return filepath.Join(tree, path) }
 	install := at(root)
-	tools := filepath.Join(install, "pkg", "tool", "linux_amd64")
-	build := func(dir, program, from string) {
-		cmd := exec.Command(pinhole, "go", "build", "-trimpath", "-o", program, from)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("pinhole go build %s: %v\n%s", from, err, out)
-		}
-	}
-	for _, dir := range []string{tools, filepath.Join(install, "bin"), at("/usr/bin"), at("/tmp")} {
+	for _, dir := range []string{at("/usr/bin"), at("/tmp")} {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"src", "test", "lib", "api", "doc", "misc", "VERSION", "go.env"} {
+	goCommand := []string{pinhole, "go"}
+	harness.GoInstallation(t, install, goCommand, "go", "gofmt", "asm", "compile", "cover", "link", "vet")
+	for _, name := range []string{"test", "api", "doc", "misc"} {
 		if _, err := os.Stat(filepath.Join(root, name)); err == nil {
 			harness.Must(t, "cp", "-a", filepath.Join(root, name), install)
 		}
 	}
-	harness.Must(t, "cp", "-a", filepath.Join(root, "pkg", "include"), filepath.Join(install, "pkg"))
-	src := filepath.Join(root, "src")
-	for _, program := range []string{"go", "gofmt"} {
-		build(src, filepath.Join(install, "bin", program), "cmd/"+program)
-	}
-	for _, tool := range []string{"asm", "compile", "cover", "link", "vet"} {
-		build(src, filepath.Join(tools, tool), "cmd/"+tool)
-	}
-	build(".", at("/usr/bin/pinhole-toolexec"), "./src/toolexec")
+	harness.Go(t, "", goCommand, "build", "-o", at("/usr/bin/pinhole-toolexec"), "./src/toolexec")
 	// The overlay has the place inside that it is made at, since its list has paths.
 	overlay, err := guest.Generate(root, t.TempDir())
 	if err != nil {
@@ -123,7 +100,7 @@ func goDisk(t *testing.T, pinhole string) []string {
 	}
 	harness.Must(t, pinhole, "image", "create", "--force", "--size", "6G", "--from", tree, disk+".new")
 	// What tests build needs little more than linking.
-	std := exec.Command(pinhole, "run", "-m", "4G", "--image", disk+".new", "--cwd", src, "--env", "HOME=/root",
+	std := exec.Command(pinhole, "run", "-m", "4G", "--image", disk+".new", "--cwd", filepath.Join(root, "src"), "--env", "HOME=/root",
 		filepath.Join(root, "bin", "go"), "build", "std")
 	if out, err := std.CombinedOutput(); err != nil {
 		t.Fatalf("go build std in a sandbox: %v\n%s", err, out)

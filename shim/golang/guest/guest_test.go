@@ -9,6 +9,7 @@ import (
 
 	"pinhole/shim/golang/overlay"
 	"pinhole/shim/nosyscall"
+	"pinhole/tests/harness"
 )
 
 // older is a toolchain of the older release that is known.
@@ -72,7 +73,7 @@ func TestGenerate(t *testing.T) {
 			main := filepath.Join(dir, "main")
 			cmd := exec.Command(filepath.Join(root, "bin", "go"), "build", "-overlay", list, "-buildmode=pie", "-o", main, ".")
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOTOOLCHAIN=local", "GOWORK=off", "GOROOT="+root)
+			cmd.Env = append(harness.GoEnvironment(), "GOTOOLCHAIN=local", "GOWORK=off", "GOROOT="+root)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", cmd, err, out)
 			}

@@ -3,25 +3,11 @@ package programs
 import (
 	"fmt"
 	"math/rand"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// files writes a tree of files.
-func files(t *testing.T, dir string, texts map[string]string) {
-	t.Helper()
-	for name, text := range texts {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+	"pinhole/tests/harness"
+)
 
 // scripts writes a web application of n modules in TypeScript, which import one another.
 func scripts(n int) func(t *testing.T, dir string) {
@@ -67,7 +53,7 @@ func scripts(n int) func(t *testing.T, dir string) {
 		}
 		all.WriteString("].map((s, i) => <li key={i} {...s}>{String(s)}</li>)}</ul>\n")
 		texts["src/main.tsx"] = all.String()
-		files(t, dir, texts)
+		harness.WriteFiles(t, dir, texts)
 	}
 }
 
@@ -99,7 +85,7 @@ func site(n int) func(t *testing.T, dir string) {
 			}
 			texts[fmt.Sprintf("content/s%d/page-%d.md", i%8, i)] = b.String()
 		}
-		files(t, dir, texts)
+		harness.WriteFiles(t, dir, texts)
 	}
 }
 

@@ -126,7 +126,7 @@ func (e *entry) count() int {
 
 // environment is that of all commands here, with its own after it.
 func environment(own ...string) []string {
-	return append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOTRACEBACK="), own...)
+	return append(append(harness.GoEnvironment(), "GOWORK=off", "GOTRACEBACK="), own...)
 }
 
 // must runs a command in dir to its end, which has to be a good one.

@@ -1,9 +1,6 @@
 package programs
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -12,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pinhole/tests/harness"
 )
 
 // outcomes is what came of tests.
@@ -27,29 +26,8 @@ func test(t *testing.T, dir string, env []string, line []string) outcomes {
 	t.Helper()
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir, cmd.Env = dir, env
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	all := outcomes{tests: map[string]string{}, output: map[string]string{}}
-	in := bufio.NewReader(out)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			break
-		}
-		var e struct {
-			Action, Package, Test, Output string
-			Elapsed                       float64
-		}
-		if json.Unmarshal(line, &e) != nil || e.Package == "" {
-			continue
-		}
+	said := harness.GoTest(t, cmd, func(e harness.GoTestEvent) {
 		top, _, sub := strings.Cut(e.Test, "/")
 		name := e.Package + " " + top
 		switch e.Action {
@@ -68,11 +46,10 @@ func test(t *testing.T, dir string, env []string, line []string) outcomes {
 				all.tests[name] = e.Action
 			}
 		}
-	}
-	cmd.Wait() // that a test fails is in the events
+	})
 	all.cpu = used(cmd.ProcessState)
 	if len(all.tests) == 0 && !slices.Contains(line, nothing) {
-		t.Fatalf("%q: %s", line, said.Bytes())
+		t.Fatalf("%q: %s", line, said)
 	}
 	return all
 }

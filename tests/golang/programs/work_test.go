@@ -125,7 +125,7 @@ func (e *entry) bench(t *testing.T) *bench {
 		must(t, "", nil, "cp", b.program[inside], disk+"/bin/")
 		b.program[inside] = "/bin/" + filepath.Base(b.program[inside])
 	} else { // it is the go command
-		root := goroot(t)
+		root := harness.GOROOT(t)
 		b.program = [2]string{filepath.Join(root, "bin", "go"), filepath.Join(root, "bin", "go")}
 	}
 	must(t, "", nil, harness.Pinhole(t), "image", "create", "--size", "8G", "--from", disk, b.image)
@@ -174,7 +174,7 @@ func (b *bench) run(t *testing.T, s side, check bool) ended {
 		cmd = exec.Command(b.program[s], b.e.args...)
 		cmd.Dir, cmd.Env = b.dir, b.env
 		if b.e.tools {
-			cmd.Env = append(slices.Clone(b.env), "PATH="+filepath.Join(goroot(t), "bin")+":"+os.Getenv("PATH"))
+			cmd.Env = append(slices.Clone(b.env), "PATH="+filepath.Join(harness.GOROOT(t), "bin")+":"+os.Getenv("PATH"))
 		}
 	} else {
 		must(t, "", nil, "cp", "--reflink=auto", "--sparse=always", b.image, b.workImage)
@@ -233,47 +233,33 @@ func left(t *testing.T, dir string, names []string) map[string]string {
 	return files
 }
 
-func goroot(t *testing.T) string {
-	return strings.TrimSpace(must(t, "", environment(), "go", "env", "GOROOT"))
-}
-
-// goTools are the programs of Go itself, built for the sandbox.
+// goTools is a Go installation whose programs are built for the sandbox.
 var goTools struct {
 	sync.Once
-	dir string
+	dir   string
+	built bool
 }
 
 // toolchain puts the installed Go below disk, at its own path, with its programs built for the sandbox, and
 // returns that path.
 func toolchain(t *testing.T, disk string) string {
-	root := goroot(t)
+	root := harness.GOROOT(t)
 	goTools.Do(func() {
 		dir, err := os.MkdirTemp("", "programs-go-")
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := append(pinholeGo(t, inside), "build", "-o", dir+"/")
-		for _, name := range []string{"go", "asm", "compile", "link", "vet"} {
-			line = append(line, "cmd/"+name)
-		}
-		must(t, filepath.Join(root, "src", "cmd"), environment(), line...)
 		goTools.dir = dir
+		harness.GoInstallation(t, filepath.Join(dir, "go"), pinholeGo(t, inside), "go", "asm", "compile", "link", "vet")
+		goTools.built = true
 	})
-	if goTools.dir == "" {
+	if !goTools.built {
 		t.Fatal("Go's programs could not be built")
 	}
-	for _, dir := range []string{"bin", "pkg/tool/linux_amd64"} {
-		if err := os.MkdirAll(filepath.Join(disk+root, dir), 0o777); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.MkdirAll(filepath.Dir(disk+root), 0o777); err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range []string{"src", "lib", "VERSION", "go.env", "pkg/include"} {
-		must(t, "", nil, "cp", "-r", filepath.Join(root, name), filepath.Dir(filepath.Join(disk+root, name))+"/")
-	}
-	must(t, "", nil, "cp", filepath.Join(goTools.dir, "go"), disk+root+"/bin/")
-	for _, name := range []string{"asm", "compile", "link", "vet"} {
-		must(t, "", nil, "cp", filepath.Join(goTools.dir, name), disk+root+"/pkg/tool/linux_amd64/")
-	}
+	harness.Must(t, "cp", "-a", filepath.Join(goTools.dir, "go"), disk+root)
 	return root
 }
 

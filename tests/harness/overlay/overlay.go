@@ -2,7 +2,6 @@
 package overlay
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"pinhole/shim/golang/host"
+	"pinhole/tests/harness"
 )
 
 // Edit spoils a file of the overlay, for tests of tests.
@@ -23,11 +23,7 @@ type Edit struct {
 func TestBinary(t testing.TB, edits ...Edit) string {
 	t.Helper()
 	dir := t.TempDir()
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatalf("go env GOROOT: %v", err)
-	}
-	list, err := host.Generate(string(bytes.TrimSpace(goroot)), filepath.Join(dir, "overlay"))
+	list, err := host.Generate(harness.GOROOT(t), filepath.Join(dir, "overlay"))
 	if err != nil {
 		t.Fatal(err)
 	}
