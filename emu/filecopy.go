@@ -207,6 +207,15 @@ func (t *Task) fileSend(out, in int32, offAddr abi.Addr, n uint64) (uint64, abi.
 	if src.mode&modeSeek == 0 || src.kind() == abi.S_IFDIR || dst.kind() == abi.S_IFDIR || dst.has(abi.O_APPEND) {
 		return 0, abi.EINVAL
 	}
+	// As splice, which it is on Linux.
+	_, null := src.file.(nullDevice)
+	switch dst.file.(type) {
+	case fullDevice, *eventFD:
+		return 0, abi.EINVAL
+	}
+	if null {
+		return 0, abi.EINVAL
+	}
 	from, errno := t.position(src, 0)
 	if errno != 0 {
 		return 0, errno

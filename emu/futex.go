@@ -234,9 +234,6 @@ func wakeCount(val uint32) int { return max(1, int(int32(val))) }
 // futexWait waits on word as long as it holds val. timeout is the address of a timespec, or 0:
 // a duration for FUTEX_WAIT, else (absolute) a time.
 func (t *Task) futexWait(key futexKey, word abi.Addr, val, bits uint32, timeout abi.Addr, absolute, realtime bool) (uint64, abi.Errno) {
-	if bits == 0 {
-		return 0, abi.EINVAL
-	}
 	deadline := forever
 	if timeout != 0 {
 		var errno abi.Errno
@@ -247,6 +244,9 @@ func (t *Task) futexWait(key futexKey, word abi.Addr, val, bits uint32, timeout 
 		if deadline, errno = t.deadlineAt(timeout, clock, absolute); errno != 0 {
 			return 0, errno
 		}
+	}
+	if bits == 0 {
+		return 0, abi.EINVAL
 	}
 	w := &t.futex
 	w.task, w.key, w.bits = t, key, bits

@@ -110,7 +110,8 @@ func (i *interval) due() uint64 {
 		return 1
 	}
 	n := (now-i.next)/i.period + 1
-	i.next += n * i.period
+	i.next += (n - 1) * i.period // not later than now
+	i.next += min(i.period, math.MaxInt64-i.next)
 	return uint64(n)
 }
 

@@ -50,8 +50,13 @@ func (p *Process) limit(resource int) uint64 { return p.limits[resource].cur.Loa
 
 // procLimit answers proc_limit (prlimit(2)).
 func (t *Task) procLimit(pid int32, resource uint32, next, old abi.Addr) (uint64, abi.Errno) {
-	if resource >= abi.RLIM_NLIMITS {
-		return 0, abi.EINVAL
+	var b [abi.RlimitSize]byte
+	var want abi.Rlimit
+	if next != 0 {
+		if guest.CopyIn(b[:], next) < len(b) {
+			return 0, abi.EFAULT
+		}
+		want.Decode(b[:])
 	}
 	p := t.other(pid)
 	if p == nil {
@@ -60,16 +65,8 @@ func (t *Task) procLimit(pid int32, resource uint32, next, old abi.Addr) (uint64
 	if p != t.proc && !t.mayInspect(p) {
 		return 0, abi.EPERM
 	}
-	var b [abi.RlimitSize]byte
-	var want abi.Rlimit
-	if next != 0 {
-		if guest.CopyIn(b[:], next) < len(b) {
-			return 0, abi.EFAULT
-		}
-		want.Decode(b[:])
-		if want.Cur > want.Max {
-			return 0, abi.EINVAL
-		}
+	if resource >= abi.RLIM_NLIMITS || next != 0 && want.Cur > want.Max {
+		return 0, abi.EINVAL
 	}
 	l := &p.limits[resource]
 	root := t.proc.uid() == 0

@@ -86,6 +86,7 @@ func (t *Task) timerClock(i *interval, clock int32) abi.Errno {
 	if clock > abi.CLOCK_PROCESS_CPUTIME_ID {
 		return abi.EINVAL
 	}
+	clock = t.named(clock)
 	if _, errno := t.clock(clock); errno != 0 {
 		return errno
 	}

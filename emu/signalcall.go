@@ -12,7 +12,7 @@ const knownActionFlags = abi.SA_NOCLDSTOP | abi.SA_NOCLDWAIT | abi.SA_SIGINFO | 
 
 // signalAction answers signal_action (rt_sigaction(2)).
 func (t *Task) signalAction(sig int32, act, old abi.Addr, masksize uint64) (uint64, abi.Errno) {
-	if masksize != abi.SigsetSize || sig < 1 || sig > abi.SIGRTMAX {
+	if masksize != abi.SigsetSize {
 		return 0, abi.EINVAL
 	}
 	var b [abi.SigactionSize]byte
@@ -24,9 +24,9 @@ func (t *Task) signalAction(sig int32, act, old abi.Addr, masksize uint64) (uint
 		next.Decode(b[:])
 		next.Mask &^= unmaskable
 		next.Flags &= knownActionFlags
-		if unmaskable.Has(int(sig)) {
-			return 0, abi.EINVAL
-		}
+	}
+	if sig < 1 || sig > abi.SIGRTMAX || act != 0 && unmaskable.Has(int(sig)) {
+		return 0, abi.EINVAL
 	}
 	p := t.proc
 	p.mu.Lock()
@@ -113,7 +113,12 @@ func (t *Task) signalPending(set abi.Addr, masksize uint64) (uint64, abi.Errno) 
 	s.mu.Lock()
 	pending := (t.sigpend.set | s.pending.set) & t.sigmask
 	s.mu.Unlock()
-	return 0, storeSet(set, pending)
+	var b [abi.SigsetSize]byte
+	pending.Encode(b[:])
+	if guest.CopyOut(set, b[:masksize]) < int(masksize) {
+		return 0, abi.EFAULT
+	}
+	return 0, 0
 }
 
 // signalSuspend answers signal_suspend (rt_sigsuspend(2)).
@@ -249,15 +254,18 @@ func (t *Task) onAltStack(sp uint64) bool {
 	return s.Size != 0 && sp > uint64(s.SP) && sp-uint64(s.SP) <= s.Size
 }
 
+// validSignal tells whether there is a signal of that number; 0 is none, and valid. Linux looks at this once it has
+// found whom to send it to.
+func validSignal(sig int32) bool { return sig >= 0 && sig <= abi.SIGRTMAX }
+
 // signalGroup sends a signal to all processes of a group.
 func (t *Task) signalGroup(group int32, info *abi.Siginfo) (uint64, abi.Errno) {
-	if info.Signo < 0 || info.Signo > abi.SIGRTMAX {
-		return 0, abi.EINVAL
-	}
 	errno := abi.ESRCH
 	for _, p := range t.kernel.processes() {
 		switch {
 		case p.group() != group:
+		case !validSignal(info.Signo):
+			return 0, abi.EINVAL
 		case !t.proc.maySignal(p, info.Signo):
 			if errno != 0 {
 				errno = abi.EPERM
@@ -274,9 +282,6 @@ func (t *Task) signalGroup(group int32, info *abi.Siginfo) (uint64, abi.Errno) {
 
 // signalKill answers signal_kill (kill(2)).
 func (t *Task) signalKill(pid, sig int32) (uint64, abi.Errno) {
-	if sig < 0 || sig > abi.SIGRTMAX {
-		return 0, abi.EINVAL
-	}
 	info := abi.Siginfo{Signo: sig, Code: abi.SI_USER, PID: t.proc.pid, UID: t.proc.uid()}
 	found, sent, errno := false, false, abi.Errno(0)
 	for _, p := range t.kernel.processes() {
@@ -290,7 +295,9 @@ func (t *Task) signalKill(pid, sig int32) (uint64, abi.Errno) {
 		case pid < -1 && p.group() != -pid:
 			continue
 		}
-		found = true
+		if found = true; !validSignal(sig) {
+			return 0, abi.EINVAL
+		}
 		if !t.proc.maySignal(p, sig) {
 			errno = abi.EPERM
 			continue
@@ -311,7 +318,7 @@ func (t *Task) signalKill(pid, sig int32) (uint64, abi.Errno) {
 
 // signalThread answers signal_thread (tgkill(2); with pid -1 tkill(2)).
 func (t *Task) signalThread(pid, tid, sig int32) (uint64, abi.Errno) {
-	if sig < 0 || sig > abi.SIGRTMAX || tid <= 0 || pid == 0 || pid < -1 {
+	if tid <= 0 || pid == 0 || pid < -1 {
 		return 0, abi.EINVAL
 	}
 	o := t
@@ -322,6 +329,9 @@ func (t *Task) signalThread(pid, tid, sig int32) (uint64, abi.Errno) {
 	}
 	if pid != -1 && o.proc.pid != pid {
 		return 0, abi.ESRCH
+	}
+	if !validSignal(sig) {
+		return 0, abi.EINVAL
 	}
 	if !t.proc.maySignal(o.proc, sig) {
 		return 0, abi.EPERM
@@ -339,7 +349,7 @@ func (t *Task) signalQueue(pid, sig int32, at abi.Addr) (uint64, abi.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	if pid != t.proc.pid && !mayClaim(&info) {
+	if pid != t.tid && !mayClaim(&info) {
 		return 0, abi.EPERM
 	}
 	p := t.kernel.process(pid)
@@ -358,7 +368,7 @@ func (t *Task) signalThreadQueue(pid, tid, sig int32, at abi.Addr) (uint64, abi.
 	if pid <= 0 || tid <= 0 {
 		return 0, abi.EINVAL
 	}
-	if pid != t.proc.pid && !mayClaim(&info) {
+	if tid != t.tid && !mayClaim(&info) {
 		return 0, abi.EPERM
 	}
 	o := t.kernel.task(tid)
@@ -378,11 +388,13 @@ func (t *Task) ownInfo(sig int32, at abi.Addr) (info abi.Siginfo, _ abi.Errno) {
 	return info, 0
 }
 
-// mayClaim tells whether a siginfo_t may be sent to another process: it is not one that the kernel would send.
+// mayClaim tells whether a siginfo_t may be sent to another thread: it is not one that the kernel would send. As
+// on Linux the number that a signal is for is compared with the calling thread's, so the other threads of a
+// process are others here, too, but a process is its first thread.
 func mayClaim(info *abi.Siginfo) bool { return info.Code < 0 && info.Code != abi.SI_TKILL }
 
 func (t *Task) sendOwn(p *Process, to *Task, info *abi.Siginfo) (uint64, abi.Errno) {
-	if info.Signo < 0 || info.Signo > abi.SIGRTMAX {
+	if !validSignal(info.Signo) {
 		return 0, abi.EINVAL
 	}
 	if !t.proc.maySignal(p, info.Signo) {

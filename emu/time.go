@@ -161,7 +161,7 @@ const tickTime = 10_000_000
 
 // clock reads a clock, the thread's own included: its processor time is counted in ticks.
 func (t *Task) clock(id int32) (int64, abi.Errno) {
-	switch id {
+	switch id = t.named(id); id {
 	case abi.CLOCK_THREAD_CPUTIME_ID:
 		return int64(t.ctx.Ticks) * tickTime, 0
 	case abi.CLOCK_PROCESS_CPUTIME_ID:
@@ -170,13 +170,25 @@ func (t *Task) clock(id int32) (int64, abi.Errno) {
 	return t.kernel.clock(id)
 }
 
+// named returns the number of a clock in which the calling process or thread, if it is meant, has its number: 0
+// stands for it in the clocks of processor time (see cpuClock).
+func (t *Task) named(clock int32) int32 {
+	if clock >= 0 || clock>>3 != ^0 {
+		return clock
+	}
+	if clock&4 != 0 {
+		return ^t.tid<<3 | clock&7
+	}
+	return ^t.proc.pid<<3 | clock&7
+}
+
 // timeSet answers time_set (clock_settime(2)): the clocks are the host's.
 func (t *Task) timeSet(clock int32, ts abi.Addr) (uint64, abi.Errno) {
-	if _, errno := loadTime(ts); errno != 0 {
-		return 0, errno
-	}
 	if clock != abi.CLOCK_REALTIME {
 		return 0, abi.EINVAL
+	}
+	if _, errno := loadTime(ts); errno != 0 {
+		return 0, errno
 	}
 	return 0, abi.EPERM
 }
@@ -196,14 +208,13 @@ func (t *Task) timeResolution(clock int32, ts abi.Addr) (uint64, abi.Errno) {
 func (t *Task) timeSleep(clock int32, flags uint32, req, rem abi.Addr) (uint64, abi.Errno) {
 	switch clock {
 	case abi.CLOCK_REALTIME, abi.CLOCK_MONOTONIC, abi.CLOCK_BOOTTIME, abi.CLOCK_TAI:
-	case abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_REALTIME_ALARM, abi.CLOCK_BOOTTIME_ALARM:
+	case abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID, abi.CLOCK_MONOTONIC_RAW, abi.CLOCK_REALTIME_COARSE,
+		abi.CLOCK_MONOTONIC_COARSE, abi.CLOCK_REALTIME_ALARM, abi.CLOCK_BOOTTIME_ALARM:
 		return 0, abi.EOPNOTSUPP
 	default:
 		return 0, abi.EINVAL
 	}
-	if flags&^abi.TIMER_ABSTIME != 0 {
-		return 0, abi.EINVAL
-	}
+	// Linux looks at no other flag.
 	absolute := flags&abi.TIMER_ABSTIME != 0
 	deadline, errno := t.deadlineAt(req, clock, absolute)
 	if errno != 0 {
