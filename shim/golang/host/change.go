@@ -16,13 +16,17 @@ var changes = overlay.Overlay{
 		{File: "runtime/netpoll_epoll.go", To: changePoll},
 		{File: "runtime/cgroup_linux.go", To: changeProcs},
 		{File: "runtime/runtime1.go", To: changeDebug},
-		{File: "runtime/proc.go", To: changeStart},
+		{File: "runtime/proc.go", To: changeScheduler},
 		{File: "syscall/zsyscall_linux_amd64.go", To: changeReadWrite},
 	},
 	// Package runtime/host declares the word of the lock, too, and sets it just before the lock,
 	// and calls pinholeMonitor when the process may have more than one thread; package emu declares
 	// the other function. The linker makes one of the two.
-	Added: map[string]string{"runtime/pinhole_linux_amd64.go": lockSource},
+	Added: map[string]string{
+		"runtime/pinhole_linux_amd64.go":      lockSource,
+		"runtime/pinhole_idle_linux_amd64.go": idleSource,
+		"runtime/pinhole_idle_linux_amd64.s":  idleAssembly,
+	},
 }
 
 const lockSource = `package runtime
@@ -285,6 +289,15 @@ func defaultGOMAXPROCSUpdateGODEBUG() {}
 // One, until package runtime/host sets the number: see pinholeMonitor.
 func defaultGOMAXPROCS(ncpu int32) int32 { return 1 }
 `, err
+}
+
+// changeScheduler makes both changes of proc.go.
+func changeScheduler(old string) (string, error) {
+	text, err := changeStart(old)
+	if err != nil {
+		return "", err
+	}
+	return changeIdle(text)
 }
 
 // changeStart keeps the runtime from starting its monitor thread by itself. With that and one processor
