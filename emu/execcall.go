@@ -45,6 +45,9 @@ func (t *Task) procExec(at int32, pathAddr, argv, env abi.Addr, flags uint32) (u
 		return 0, execErrno(err)
 	}
 	defer prog.close()
+	if prog.argsSize() > p.argsRoom() { // with what a script has added; later there is no way back
+		return 0, abi.E2BIG
+	}
 	return 0, t.execute(prog)
 }
 

@@ -8,20 +8,26 @@ import (
 // hwcap2FSGSBase in AT_HWCAP2 says that a program may set its FS base by instruction.
 const hwcap2FSGSBase = 1 << 1
 
+// argsSize is how many bytes the program's strings take, with a pointer to each.
+func (p *program) argsSize() int {
+	size := len(p.path) + 1 + 64 // the rest: see fillStack
+	for _, list := range [][]string{p.argv, p.env} {
+		for _, s := range list {
+			size += len(s) + 1 + 8
+		}
+	}
+	return size
+}
+
 // fillStack writes what a program finds on its stack (System V ABI, x86-64 supplement, "Initial
 // Stack and Register State"): count and pointers of the arguments, those of the environment, the
 // auxiliary vector, and what they all point to. random are 16 bytes. It fills in at.sp and at.shown.
 // E2BIG.
 func (p *Process) fillStack(prog *program, at *loaded, random []byte) abi.Errno {
 	k := p.kernel
-	size, room := len(prog.path)+1+64, p.argsRoom()
-	for _, list := range [][]string{prog.argv, prog.env} {
-		for _, s := range list {
-			size += len(s) + 1 + 8
-			if size > room {
-				return abi.E2BIG
-			}
-		}
+	size := prog.argsSize()
+	if size > p.argsRoom() {
+		return abi.E2BIG
 	}
 
 	// From the top down: strings, then the vectors below them.

@@ -115,6 +115,7 @@ static void test_exec_errors(void)
 	many[1500] = 0;
 	CHECK(posix_spawn(&p, self, 0, 0, many, environ) == 0 && code(p) == 9);
 	free(many), free(big);
+	CHECK(code(run("most", "", 0, 0)) == 9);
 	// execveat.
 	FAILS(EINVAL, syscall(SYS_execveat, AT_FDCWD, self, argv, environ, 1));
 	FAILS(EBADF, syscall(SYS_execveat, 99, "plain", argv, environ, 0));
@@ -387,6 +388,20 @@ static void test_threads_spawn(void)
 		CHECK(pthread_join(t[i], &r) == 0 && r == 0);
 }
 
+// As much as may be given to a program, found from above: what is too much is told, and the program is not lost.
+static int most(void)
+{
+	setrlimit(RLIMIT_STACK, &(struct rlimit){512 << 10, RLIM_INFINITY});
+	char *room = malloc(131072), *empty = 0;
+	memset(room, 'm', 131072);
+	room[131071 - 100] = 0;
+	char *argv[] = {self, "exit", "9", room, 0};
+	for (; *room; argv[3] = room += 8)
+		if (execve(self, argv, &empty) == 0 || errno != E2BIG)
+			return 1;
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	begin();
@@ -394,6 +409,8 @@ int main(int argc, char **argv)
 		return threads_exec(atoi(argv[2]));
 	if (argc > 2 && !strcmp(argv[1], "dying"))
 		return dying_parent(argv[2]);
+	if (argc > 1 && !strcmp(argv[1], "most"))
+		return most();
 	if (argc > 1)
 		return child(argc, argv);
 	enter();
