@@ -21,6 +21,7 @@ var (
 	ownBench    = flag.String("own.bench", ".", "only benchmarks whose names fit this pattern; those in others do not count")
 	ownAbove    = flag.Float64("own.above", 0, "only benchmarks whose ratio in the table is above this, one by one")
 	ownRounds   = flag.Int("own.rounds", 5, "how often to measure each on both sides")
+	ownLayouts  = flag.Int("own.layouts", 5, "in how many orders of its functions to link each program; the rounds are made with them in turn. 1: in the linker's own")
 	ownTime     = flag.String("own.time", "20ms", "how long to run each, each time")
 	ownOthers   = flag.Float64("own.others", 0.1, "how many processors others may use meanwhile; a run that they disturb more is made again, twice at most")
 	ownCalls    = flag.Bool("own.calls", false, "instead of measuring, count the system calls of those in the table")
@@ -40,12 +41,12 @@ var waiting = []reason{
 
 func TestOwn(t *testing.T) {
 	few := *ownPackages == ""
-	want, rounds, benchtime, fit := *ownPackages, *ownRounds, *ownTime, *ownBench
+	want, rounds, layouts, benchtime, fit := *ownPackages, *ownRounds, *ownLayouts, *ownTime, *ownBench
 	if want == "all" {
 		want = ownAll
 	}
 	if few {
-		want, rounds, benchtime, fit = "os io", 1, "1ms", `^Benchmark(Expand|StatFile|Readdirname|CopyNSmall)$`
+		want, rounds, layouts, benchtime, fit = "os io", 1, 1, "1ms", `^Benchmark(Expand|StatFile|Readdirname|CopyNSmall)$`
 	}
 	cmd := exec.Command("go", append([]string{"list"}, strings.Fields(want)...)...)
 	cmd.Dir = filepath.Join(harness.GOROOT(t), "src")
@@ -63,7 +64,7 @@ func TestOwn(t *testing.T) {
 			p.countAll(t, tab, regexp.MustCompile(fit))
 			continue
 		}
-		jobs := p.jobs(t, tab, regexp.MustCompile(fit))
+		jobs := p.jobs(t, tab, regexp.MustCompile(fit), layouts)
 		for _, pattern := range jobs {
 			rows := p.measure(t, pattern, rounds, benchtime)
 			found += len(rows)
@@ -88,7 +89,7 @@ func TestOwn(t *testing.T) {
 }
 
 // jobs builds the package's programs and returns the patterns to run it with.
-func (p *program) jobs(t *testing.T, tab table, fit *regexp.Regexp) (patterns []string) {
+func (p *program) jobs(t *testing.T, tab table, fit *regexp.Regexp, layouts int) (patterns []string) {
 	t.Helper()
 	if *ownAbove > 0 {
 		_, rows := tab.grouped()
@@ -98,11 +99,11 @@ func (p *program) jobs(t *testing.T, tab table, fit *regexp.Regexp) (patterns []
 			}
 		}
 		if len(patterns) > 0 {
-			*p = *build(t, p.name)
+			*p = *build(t, p.name, layouts)
 		}
 		return patterns
 	}
-	*p = *build(t, p.name)
+	*p = *build(t, p.name, layouts)
 	for names := range slices.Chunk(p.benchmarks(t, fit), together) {
 		patterns = append(patterns, anyOf(names))
 	}
@@ -116,7 +117,7 @@ func (p *program) countAll(t *testing.T, tab table, fit *regexp.Regexp) {
 	if len(rows[p.name]) == 0 {
 		return
 	}
-	*p = *build(t, p.name)
+	*p = *build(t, p.name, 1)
 	const enough = 10e-3 // seconds
 	for _, r := range rows[p.name] {
 		if !fit.MatchString(r.name) {
@@ -140,9 +141,9 @@ func (p *program) countAll(t *testing.T, tab table, fit *regexp.Regexp) {
 func (p *program) measure(t *testing.T, pattern string, rounds int, benchtime string) []row {
 	t.Helper()
 	var times [2]map[string][]float64
-	for range rounds {
+	for round := range rounds {
 		for _, s := range []side{native, inside} {
-			found, err := p.undisturbed(t, s, pattern, benchtime)
+			found, err := p.undisturbed(t, s, round, pattern, benchtime)
 			if err != nil {
 				t.Error(err)
 			}
@@ -172,11 +173,11 @@ func (p *program) measure(t *testing.T, pattern string, rounds int, benchtime st
 
 // undisturbed is run, again where others had the processors meanwhile, and of those runs the one with the
 // least of that.
-func (p *program) undisturbed(t *testing.T, s side, pattern, benchtime string) (best map[string]float64, err error) {
+func (p *program) undisturbed(t *testing.T, s side, round int, pattern, benchtime string) (best map[string]float64, err error) {
 	const tries = 3
 	least := math.Inf(1)
 	for range tries {
-		found, others, err := p.run(t, s, pattern, benchtime)
+		found, others, err := p.run(t, s, round, pattern, benchtime)
 		if err != nil {
 			return found, err
 		}

@@ -35,43 +35,52 @@ func (s side) String() string { return [...]string{"native", "inside"}[s] }
 
 // program is a package's test binary, built for both sides.
 type program struct {
-	name    string // import path
-	dir     string // of the package's sources, where its benchmarks run
-	native  string // path on the host
-	image   string // has the other one, the sources, and a folder for temporary files
+	name    string   // import path
+	dir     string   // of the package's sources, where its benchmarks run
+	native  []string // paths on the host, one for each layout
+	inside  []string // paths in the image
+	image   string   // has the others, the sources, and a folder for temporary files
 	pinhole string
 }
-
-// insidePath is where the test binary is in the image.
-const insidePath = "/bin/benchmark"
 
 // memory is the most that a sandbox may have: the benchmarks of copying need more than the default.
 const memory = "4G"
 
-// build builds a package's test binary, or fails.
-func build(t *testing.T, name string) *program {
+// build builds a package's test binary, with its functions in so many orders, the same on both sides, or fails.
+// Where a loop of few instructions lies, to a half of a 64-byte line, may double its time, and the program for the
+// sandbox has other functions before it. 1: in the linker's own order.
+func build(t *testing.T, name string, layouts int) *program {
 	t.Helper()
 	dir := t.TempDir()
 	p := &program{name: name, dir: filepath.Join(harness.GOROOT(t), "src", filepath.FromSlash(name)), pinhole: harness.Pinhole(t),
-		native: filepath.Join(dir, "native"), image: filepath.Join(dir, "disk.img")}
-	guest := filepath.Join(dir, "guest")
+		image: filepath.Join(dir, "disk.img")}
 	src := filepath.Join(harness.GOROOT(t), "src")
-	harness.Go(t, src, []string{"go"}, "test", "-c", "-o", p.native, name)
-	harness.Go(t, src, []string{p.pinhole, "go"}, "test", "-c", "-o", guest, name)
 	harness.Must(t, p.pinhole, "image", "create", "--size", "4G", p.image)
 	harness.Must(t, p.pinhole, "image", "mkdir", p.image, "/tmp")
 	harness.Must(t, p.pinhole, "image", "put", p.image, p.dir, p.dir)
 	zones := filepath.Join(harness.GOROOT(t), "lib", "time")
 	harness.Must(t, p.pinhole, "image", "put", p.image, zones, zones)
-	harness.Must(t, p.pinhole, "image", "put", p.image, guest, insidePath)
+	for i := range layouts {
+		args := []string{"test", "-c"}
+		if layouts > 1 {
+			args = append(args, fmt.Sprintf("-ldflags=-randlayout=%d", i+1))
+		}
+		native, guest := filepath.Join(dir, fmt.Sprint("native", i)), filepath.Join(dir, fmt.Sprint("guest", i))
+		harness.Go(t, src, []string{"go"}, append(args, "-o", native, name)...)
+		harness.Go(t, src, []string{p.pinhole, "go"}, append(args, "-o", guest, name)...)
+		inside := fmt.Sprint("/bin/benchmark", i)
+		harness.Must(t, p.pinhole, "image", "put", p.image, guest, inside)
+		p.native, p.inside = append(p.native, native), append(p.inside, inside)
+	}
 	return p
 }
 
-// command is the test binary on one side, with its arguments, not yet started.
-func (p *program) command(ctx context.Context, s side, args ...string) *exec.Cmd {
-	line := append([]string{p.native}, args...)
+// command is the test binary on one side, in the layout for a round, with its arguments, not yet started.
+func (p *program) command(ctx context.Context, s side, round int, args ...string) *exec.Cmd {
+	layout := round % len(p.native)
+	line := append([]string{p.native[layout]}, args...)
 	if s == inside {
-		line = append([]string{p.pinhole, "run", "--image", p.image, "--memory", memory, "--cwd", p.dir, "--env", "TMPDIR=/tmp", insidePath}, args...)
+		line = append([]string{p.pinhole, "run", "--image", p.image, "--memory", memory, "--cwd", p.dir, "--env", "TMPDIR=/tmp", p.inside[layout]}, args...)
 	}
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = p.dir
@@ -81,7 +90,7 @@ func (p *program) command(ctx context.Context, s side, args ...string) *exec.Cmd
 // benchmarks lists the package's benchmarks whose names fit, without those that they have in them.
 func (p *program) benchmarks(t *testing.T, fit *regexp.Regexp) []string {
 	t.Helper()
-	out, err := p.command(t.Context(), native, "-test.list", "^Benchmark").Output()
+	out, err := p.command(t.Context(), native, 0, "-test.list", "^Benchmark").Output()
 	if err != nil {
 		t.Fatalf("%s: %v", p.name, err)
 	}
@@ -106,10 +115,10 @@ const most = 5 * time.Minute
 // run runs the benchmarks that a pattern chooses, for about as long each as benchtime says, and returns
 // their times, and how many processors others have used meanwhile. What does not come out is missing; why is
 // in the error.
-func (p *program) run(t *testing.T, s side, pattern, benchtime string) (found map[string]float64, others float64, err error) {
+func (p *program) run(t *testing.T, s side, round int, pattern, benchtime string) (found map[string]float64, others float64, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
-	cmd := p.command(ctx, s, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", benchtime)
+	cmd := p.command(ctx, s, round, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", benchtime)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	begin, before := time.Now(), busy()
@@ -136,16 +145,16 @@ func (p *program) run(t *testing.T, s side, pattern, benchtime string) (found ma
 }
 
 // busy is how long the machine's processors have been busy since it started, by /proc/stat (proc_stat(5)):
-// in user mode, also at low priority, in the kernel, and for interrupts.
+// in user mode, also at low priority, in the kernel, for interrupts, and for other machines that share them.
 func busy() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
 	}
-	var user, nice, system, idle, wait, irq, softirq int64
-	fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq)
+	var user, nice, system, idle, wait, irq, softirq, steal int64
+	fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq, &steal)
 	const tick = 10 * time.Millisecond // USER_HZ
-	return time.Duration(user+nice+system+irq+softirq) * tick
+	return time.Duration(user+nice+system+irq+softirq+steal) * tick
 }
 
 // tail is the end of what a program printed.
@@ -187,7 +196,7 @@ func (p *program) calls(t *testing.T, name string, iters int) (float64, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), most)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, perf, "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-o", list,
-			p.native, "-test.run", "^$", "-test.bench", exactly(name), "-test.benchtime", fmt.Sprintf("%dx", n))
+			p.native[0], "-test.run", "^$", "-test.bench", exactly(name), "-test.benchtime", fmt.Sprintf("%dx", n))
 		cmd.Dir = p.dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("%v: %w\n%s", cmd, err, tail(out))

@@ -180,8 +180,9 @@ const heading = `# The benchmarks of Go's own standard library, natively and ins
 
 Made by %s.
 The benchmarks of the packages' own tests, built from GOROOT with the same flags (CGO_ENABLED=0) by go and by pinhole go, run in
-turn in one session; medians of the rounds. What comes out above %.1f is measured again, with more rounds, and stays if it does
-again; what comes out below is not, so that the medians are a little too low. Last measured %s with %s, GOMAXPROCS=%d on both sides.
+turn in one session, each round with the functions in another order (the linker's -randlayout); medians of the rounds. What comes
+out above %.1f is measured again, with more rounds, and stays if it does again; what comes out below is not, so that the medians
+are a little too low. Last measured %s with %s, GOMAXPROCS=%d on both sides.
 
 "Calls" are the native system calls per operation, counted by perf. A benchmark that makes none, or seldom, computes the same
 instructions on both sides and cannot be faster inside; those with at least one in %.0f us of native time are summed up apart.
