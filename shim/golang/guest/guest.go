@@ -26,7 +26,7 @@ func CheckVersion(version string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("Go programs for Pinhole are built by %s or %s, not by %s", Versions[1], Versions[0], version)
+	return fmt.Errorf("Go programs for Pinhole are built by %s or %s, not by %s; GOTOOLCHAIN=%s.0, for instance, chooses one of them", Versions[1], Versions[0], version, Versions[0])
 }
 
 // Generate writes the overlay's files for the Go installation at goroot into outDir, and an

@@ -73,15 +73,16 @@ func (o *Overlay) Generate(goroot, outDir string) (overlayJSON string, err error
 		}
 		text, err := c.To(string(old))
 		if err != nil {
-			errs = multierror.Append(errs, fmt.Errorf("%s: %w", path, err))
+			errs = multierror.Append(errs, multierror.Prefix(err, c.File+":"))
 			continue
 		}
 		if err := put(c.File, text); err != nil {
 			errs = multierror.Append(errs, err)
 		}
 	}
-	if err := errs.ErrorOrNil(); err != nil {
-		return "", fmt.Errorf("runtime overlay: %s is not a Go version that this one knows: %w", name, err)
+	if errs != nil {
+		errs.ErrorFormat = lines
+		return "", fmt.Errorf("runtime overlay: %s at %s is not a Go version that Pinhole knows:%w", name, goroot, errs)
 	}
 	for file, text := range o.Added {
 		if err := put(file, text); err != nil {
@@ -97,6 +98,15 @@ func (o *Overlay) Generate(goroot, outDir string) (overlayJSON string, err error
 		return "", fmt.Errorf("runtime overlay: %w", err)
 	}
 	return overlayJSON, nil
+}
+
+// lines shows each of several errors on a line.
+func lines(errs []error) string {
+	var b strings.Builder
+	for _, err := range errs {
+		fmt.Fprintf(&b, "\n\t%v", err)
+	}
+	return b.String()
 }
 
 // list is the content of an overlay.json (go help build).
