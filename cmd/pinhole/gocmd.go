@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"pinhole/cmd/pinhole/golang"
-	"pinhole/cmd/pinhole/kernel"
+	"pinhole/cmd/pinhole/image"
 	"pinhole/runtime/supervisor"
 )
 
@@ -23,13 +19,13 @@ func init() {
 }
 
 type goCmd struct {
-	Image         string   `short:"i" placeholder:"FILE" help:"Disk image on a copy of which programs and tests run. (an empty one)"`
+	Image         string   `short:"i" placeholder:"FILE" help:"Disk image on a copy of which programs and tests run (an empty one)."`
 	Memory        size     `short:"m" default:"${goMemory}" placeholder:"SIZE" help:"Most memory that a program may have (${default})."`
 	CPUs          int      `name:"cpus" placeholder:"N" help:"Processors that it may use at once (all)."`
 	HostThreads   int      `placeholder:"N" help:"Host threads to run it on (as many as it needs to keep the processors busy)."`
 	Env           []string `short:"e" sep:"none" placeholder:"NAME=VALUE" help:"Environment variable of the program besides those of Go, PATH, HOME and the like; NAME alone takes the value it has here."`
 	Import        []string `short:"I" sep:"none" placeholder:"PATH" help:"File or directory of the host to be put on the program's disk, at the same path."`
-	User          string   `short:"u" placeholder:"UID[:GID]" help:"User and group of the program, in numbers. (those of the caller)"`
+	User          string   `short:"u" placeholder:"UID[:GID]" help:"User and group of the program, in numbers (those of the caller)."`
 	Trace         trace    `placeholder:"FILE" help:"Write a line for each call of the program to standard error, or with --trace=FILE to FILE."`
 	RequireLayers bool     `help:"Fail if the host does not offer every layer of protection around the sandbox."`
 	Args          []string `arg:"" passthrough:"" name:"command" placeholder:"COMMAND" help:"Command of the go command, such as build, run, test or install, with its arguments."`
@@ -37,13 +33,9 @@ type goCmd struct {
 
 const defaultGoMemory = "2G"
 
-// scratchRoom is how much, in bytes, programs can write to the disk made for them: it is in memory, but
-// only what is written takes any.
-const scratchRoom = 4 << 30
-
 // Help is shown below the options.
 func (goCmd) Help() string {
-	return `Usage: pinhole go [FLAG]... COMMAND [ARGUMENT]...
+	return `Output and exit status are the go command's: of a program that fails, go run prints the status, and ends with 1 itself. 125 says that the flags of pinhole are wrong.
 
   pinhole go build ./cmd/app               what go build makes, for pinhole run
   pinhole go run . --port 80               build and run
@@ -57,6 +49,10 @@ Programs are linux/amd64 ones by Go 1.25 or 1.26, without cgo. Refused, since th
 
 // Run implements the command.
 func (c *goCmd) Run() error {
+	if err := c.check(); err != nil {
+		fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
+		return exitStatus(supervisor.ExitNotStarted)
+	}
 	err := golang.Run(c.Args, c.exec)
 	var status *exec.ExitError
 	if errors.As(err, &status) {
@@ -68,107 +64,47 @@ func (c *goCmd) Run() error {
 	return err
 }
 
+// check finds what is wrong with the flags before anything is built, and makes paths of them that hold in any
+// directory: go test runs each package's tests in its own.
+func (c *goCmd) check() error {
+	run := runCmd{Memory: c.Memory, CPUs: c.CPUs, HostThreads: c.HostThreads, Env: c.Env, User: c.User, Cwd: "/", Command: []string{""}}
+	if _, err := run.config(); err != nil {
+		return err
+	}
+	var err error
+	absolute := func(path *string) {
+		if err == nil && *path != "" {
+			*path, err = filepath.Abs(*path)
+		}
+	}
+	if c.Image != "" {
+		if err := image.CheckImage(c.Image); err != nil {
+			return err
+		}
+		absolute(&c.Image)
+	}
+	for i := range c.Import {
+		if _, err := os.Stat(c.Import[i]); err != nil {
+			return fmt.Errorf("--import: %w", err)
+		}
+		absolute(&c.Import[i])
+	}
+	if c.Trace != "" && c.Trace != "-" {
+		w, err := c.Trace.open()
+		if err != nil {
+			return err
+		}
+		w.Close()
+		absolute((*string)(&c.Trace))
+	}
+	return err
+}
+
 // exec is golang.Exec.
 func (c *goCmd) exec(command, goroot string) []string {
-	o := goOptions{
+	return []string{"goexec", golang.EncodeWord(goOptions{
 		Image: c.Image, Memory: int64(c.Memory), CPUs: c.CPUs, HostThreads: c.HostThreads, Env: c.Env, Import: c.Import,
 		User: c.User, Trace: string(c.Trace), RequireLayers: c.RequireLayers, Test: command == "test", Goroot: goroot,
 		Master: os.Getpid(),
-	}
-	text, err := json.Marshal(o)
-	if err != nil {
-		panic(err) // there is nothing in it that JSON has not
-	}
-	return []string{"goexec", base64.RawURLEncoding.EncodeToString(text)}
-}
-
-// goOptions is what goexec is told.
-type goOptions struct {
-	Image             string
-	Memory            int64
-	CPUs, HostThreads int
-	Env, Import       []string
-	User, Trace       string
-	RequireLayers     bool
-	Test              bool   // it is go test's
-	Master            int    // process that the program ends with: pinhole go
-	Goroot            string // whose zone information the program may need
-}
-
-// goexec runs a program that pinhole go has built: for the go command's -exec. Its arguments are
-// "goexec", its options, the program, and the program's own.
-func goexec(args []string) int {
-	fail := func(err error) int {
-		fmt.Fprintf(os.Stderr, "pinhole: %v\n", err)
-		return supervisor.ExitNotStarted
-	}
-	var o goOptions
-	ok := len(args) >= 3
-	if ok {
-		text, err := base64.RawURLEncoding.DecodeString(args[1])
-		ok = err == nil && json.Unmarshal(text, &o) == nil
-	}
-	if !ok {
-		return fail(errors.New("goexec is for the go command, which pinhole go calls"))
-	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return fail(err)
-	}
-	program := args[2]
-	place, err := golang.NewPlace(program, cwd, o.Goroot)
-	if err == nil && o.Test {
-		place.Outputs(cwd, args[3:])
-		err = place.Package(cwd)
-	}
-	for _, path := range o.Import {
-		if err == nil {
-			err = place.Import(path)
-		}
-	}
-	if err != nil {
-		return fail(err)
-	}
-	disk, err := place.Scratch(o.Image, scratchRoom)
-	if err != nil {
-		return fail(err)
-	}
-	if o.User == "" {
-		o.User = golang.Owner()
-	}
-	run := runCmd{Memory: size(o.Memory), CPUs: o.CPUs, HostThreads: o.HostThreads, Cwd: cwd, User: o.User, Command: args[2:]}
-	run.Env = append(golang.Environment(), o.Env...)
-	conf, err := run.config()
-	if err != nil {
-		return fail(err)
-	}
-	// What the host lacks is not to be said in the midst of what a test says.
-	var messages bytes.Buffer
-	spec := supervisor.Spec{Config: conf, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Messages: &messages, RequireLayers: o.RequireLayers}
-	if spec.Image, err = supervisor.MemoryImage(disk, "of "+program); err != nil {
-		return fail(err)
-	}
-	if o.Trace != "" {
-		if spec.Trace, err = trace(o.Trace).open(); err != nil {
-			return fail(err)
-		}
-	}
-	if spec.Kernel, err = kernel.Open(); err != nil {
-		return fail(err)
-	}
-	// A go command that is terminated leaves what it runs behind.
-	switch fd, err := unix.PidfdOpen(o.Master, 0); {
-	case err == unix.ESRCH:
-		return 128 + int(unix.SIGKILL)
-	case err == nil:
-		spec.Master = os.NewFile(uintptr(fd), "master")
-	}
-	status := supervisor.Run(spec)
-	if status >= supervisor.ExitNotStarted || status == supervisor.ExitBug {
-		os.Stderr.Write(messages.Bytes())
-	}
-	if err := place.Fetch(disk); err != nil {
-		return fail(err)
-	}
-	return status
+	})}
 }

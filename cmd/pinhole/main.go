@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -22,11 +23,11 @@ func init() {
 
 // cli is the command line.
 type cli struct {
-	Run     runCmd      `cmd:"" help:"Run a program in a sandbox."`
+	Run     runCmd      `cmd:"" usage:"[FLAG]... COMMAND [ARGUMENT]..." help:"Run a program in a sandbox."`
 	Image   image.Cmd   `cmd:"" help:"Make disk images, look into them, and change them."`
 	Cc      verbatimCmd `cmd:"" name:"cc" help:"Compile and link C for the sandbox; takes what cc takes." passthrough:""`
 	Cxx     verbatimCmd `cmd:"" name:"c++" help:"Compile and link C++ for the sandbox; takes what c++ takes." passthrough:""`
-	Go      goCmd       `cmd:"" help:"Build Go programs for the sandbox, run and test them there; takes what go takes."`
+	Go      goCmd       `cmd:"" usage:"[FLAG]... COMMAND [ARGUMENT]..." help:"Build Go programs for the sandbox, run and test them there; takes what go takes."`
 	Version versionCmd  `cmd:"" help:"Print the version."`
 }
 
@@ -91,8 +92,28 @@ func newParser(c *cli) (*kong.Kong, error) {
 		kong.Name("pinhole"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Help(printHelp),
 		kong.Vars{"memory": defaultMemory, "goMemory": defaultGoMemory},
 	)
+}
+
+// printHelp is kong's printer, but that the first line shows the arguments as the tag usage of a command has
+// them. Kong's own would show flags behind the arguments, where they are another program's.
+func printHelp(o kong.HelpOptions, ctx *kong.Context) error {
+	var text bytes.Buffer
+	out := ctx.Stdout
+	ctx.Stdout = &text
+	err := kong.DefaultHelpPrinter(o, ctx)
+	ctx.Stdout = out
+	if err != nil {
+		return err
+	}
+	if n := ctx.Selected(); n != nil && n.Tag.Get("usage") != "" {
+		text.ReadString('\n')
+		fmt.Fprintf(out, "Usage: %s %s\n", n.FullPath(), n.Tag.Get("usage"))
+	}
+	_, err = text.WriteTo(out)
+	return err
 }
 
 // verbatim are the commands that parse their own arguments.

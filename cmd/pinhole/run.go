@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
@@ -35,9 +34,7 @@ type runCmd struct {
 
 // Help is shown below the options.
 func (runCmd) Help() string {
-	return `Usage: pinhole run [FLAG]... COMMAND [ARGUMENT]...
-
-Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started or what it wrote could not be kept, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
+	return `Exit status: the program's own, or 128+N if signal N ended it; 125 if the sandbox could not be started or what it wrote could not be kept, 126 if COMMAND cannot be executed, 127 if it is not there, 70 for a bug of Pinhole.`
 }
 
 // AfterApply implements kong's hook: what is taken for the command may be a misspelt flag.
@@ -181,10 +178,10 @@ func user(s string) (uid, gid uint32, err error) {
 	if !both {
 		g = u
 	}
-	id := func(s string) uint32 {
-		n, e := strconv.ParseUint(s, 10, 32)
+	id := func(part string) uint32 {
+		n, e := strconv.ParseUint(part, 10, 32)
 		if e != nil || n == 1<<32-1 {
-			err = fmt.Errorf("--user %s:%s is not UID or UID:GID in numbers", u, g)
+			err = fmt.Errorf("--user %s is not UID or UID:GID in numbers", s)
 		}
 		return uint32(n)
 	}
@@ -206,11 +203,17 @@ func (t *trace) Decode(ctx *kong.DecodeContext) error {
 // IsBool implements kong.BoolMapperValue: the flag does not take the argument behind it.
 func (trace) IsBool() bool { return true }
 
-func (t trace) open() (io.Writer, error) {
+// open begins the trace.
+func (t trace) open() (*os.File, error) { return t.openFile(os.O_TRUNC) }
+
+// append goes on with one that open has begun.
+func (t trace) append() (*os.File, error) { return t.openFile(os.O_APPEND) }
+
+func (t trace) openFile(flag int) (*os.File, error) {
 	if t == "-" {
 		return os.Stderr, nil
 	}
-	f, err := os.Create(string(t))
+	f, err := os.OpenFile(string(t), os.O_WRONLY|os.O_CREATE|flag, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("--trace: %w", err)
 	}

@@ -1,8 +1,6 @@
 package golang
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +24,7 @@ func Toolexec(args []string) int {
 	var user []string // the user's own -toolexec
 	if len(args) > 0 {
 		if s, ok := strings.CutPrefix(args[0], userToolexec); ok {
-			if decode(s, &user) != nil {
+			if DecodeWord(s, &user) != nil {
 				args = nil
 			} else {
 				args = args[1:]
@@ -49,23 +47,6 @@ func Toolexec(args []string) int {
 }
 
 const userToolexec = "--user="
-
-// encode makes one word of v that needs no quoting, for the go command's flags.
-func encode(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // v has types that cannot be
-	}
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func decode(s string, v any) error {
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
-}
 
 func tool(user []string, path string, args []string) error {
 	name := filepath.Base(path)

@@ -40,7 +40,7 @@ func TestValue(t *testing.T) {
 		t.Errorf("%q", args)
 	}
 	var user []string
-	if err := decode(encode([]string{"a b", "'"}), &user); err != nil || len(user) != 2 || user[0] != "a b" {
+	if err := DecodeWord(EncodeWord([]string{"a b", "'"}), &user); err != nil || len(user) != 2 || user[0] != "a b" {
 		t.Errorf("%q, %v", user, err)
 	}
 }

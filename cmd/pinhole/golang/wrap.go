@@ -228,7 +228,7 @@ func (w *wrapper) take(goflags string, args []string) error {
 		return nil
 	}
 	for _, f := range flags {
-		if !merged(f.name) {
+		if !f.replaced() {
 			w.args = append(w.args, f.words...)
 		}
 	}
@@ -236,9 +236,10 @@ func (w *wrapper) take(goflags string, args []string) error {
 	return nil
 }
 
-// merged tells whether a flag is replaced by what is added here.
-func merged(name string) bool {
-	return slices.Contains([]string{"overlay", "toolexec", "buildmode"}, name)
+// replaced tells whether a flag is replaced by what is added here. Of one that lacks its value the go command
+// says so.
+func (f argument) replaced() bool {
+	return f.given && slices.Contains([]string{"overlay", "toolexec", "buildmode"}, f.name)
 }
 
 // without returns args without the flags that are replaced.
@@ -248,7 +249,7 @@ func without(args []string, flags []argument) []string {
 		n := 1
 		drop := false
 		if len(flags) > 0 && &flags[0].words[0] == &args[0] {
-			n, drop = len(flags[0].words), merged(flags[0].name)
+			n, drop = len(flags[0].words), flags[0].replaced()
 			flags = flags[1:]
 		}
 		if !drop {
@@ -281,11 +282,11 @@ func (w *wrapper) check(env map[string]string) error {
 				return errors.New("-linkshared: there are no shared libraries in a sandbox")
 			}
 		case "buildmode":
-			if f.value != "exe" && f.value != "pie" && f.value != "default" {
+			if f.given && f.value != "exe" && f.value != "pie" && f.value != "default" {
 				return fmt.Errorf("-buildmode=%s: only programs can be built for Pinhole (exe, pie)", f.value)
 			}
 		case "compiler":
-			if f.value != "gc" {
+			if f.given && f.value != "gc" {
 				return fmt.Errorf("-compiler=%s: programs for Pinhole are built by gc", f.value)
 			}
 		case "ldflags":
@@ -313,7 +314,7 @@ func (w *wrapper) add(env map[string]string, goroot string, execute Exec) ([]str
 		if !ok {
 			return nil, fmt.Errorf("-toolexec has an unended quote: %s", w.toolexec)
 		}
-		line = append(line, userToolexec+encode(user))
+		line = append(line, userToolexec+EncodeWord(user))
 	}
 	toolexec, err := join(line)
 	if err != nil {

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -18,9 +19,14 @@ func edit(path string, do func(w *writer) error) error {
 	if err != nil {
 		return err
 	}
+	return im.edit(ctx, do)
+}
+
+// edit lets do change an image, and closes it.
+func (im *Image) edit(ctx context.Context, do func(w *writer) error) error {
 	im.ctx = ctx
 	w := newWriter(im, nil)
-	err = do(w)
+	err := do(w)
 	w.close()
 	if e := im.Close(); err == nil {
 		err = e

@@ -2,7 +2,9 @@ package image
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -74,7 +76,9 @@ func (c *infoCmd) Run() error {
 
 func superblock(f *os.File) (*disk.Superblock, error) {
 	p := make([]byte, disk.SuperblockSize)
-	if _, err := f.ReadAt(p, disk.SuperblockOffset); err != nil {
+	if _, err := f.ReadAt(p, disk.SuperblockOffset); errors.Is(err, io.EOF) {
+		return nil, errors.New("it is too small for a file system")
+	} else if err != nil {
 		return nil, err
 	}
 	s := new(disk.Superblock)

@@ -80,6 +80,16 @@ func Scratch(files []mkfs.File, room int64) (_ *os.File, err error) {
 		Inodes: uint64(len(files)) + 1<<14})
 }
 
+// CheckImage refuses a file that is not there, or that ScratchCopy cannot take for an image.
+func CheckImage(path string) error {
+	f, err := openLocked(path, false)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return checkImage(path, f)
+}
+
 // ScratchCopy makes a copy of the image at path that has files, too. It has no name and takes no more
 // room than the image; on the disk of temporary files.
 func ScratchCopy(path string, files []mkfs.File) (_ *os.File, err error) {
@@ -105,8 +115,16 @@ func ScratchCopy(path string, files []mkfs.File) (_ *os.File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: copying it: %w", path, err)
 	}
-	name := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-	return f, edit(name, func(w *writer) error {
+	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	im, err := mount(path, again, true)
+	if err != nil {
+		again.Close()
+		return nil, err
+	}
+	return f, im.edit(ctx, func(w *writer) error {
 		for _, f := range files {
 			if err := w.scratch(&f); err != nil {
 				return err
