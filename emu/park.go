@@ -43,26 +43,15 @@ func (p *parker) unpark() {
 }
 
 // unparkAway is unpark for a caller that goes on: the other is better run beside it, as soon as possible.
-func (p *parker) unparkAway() {
-	if readyAway == nil {
-		p.unpark()
-		return
-	}
-	if atomic.LoadUintptr(&p.state) == parkToken {
-		return
-	}
-	switch g := atomic.SwapUintptr(&p.state, parkToken); g {
-	case parkIdle, parkToken:
-	default:
-		readyAway(g)
-	}
-}
+func (p *parker) unparkAway() { p.unparkBy(readyAway) }
 
 // unparkHere is unpark for a caller that is about to park itself: the goroutine goes on in its
 // place, without a host thread being woken for it in between. If the caller does not park, the
 // other is late: by 70 us to 10 ms.
-func (p *parker) unparkHere() {
-	if readyHere == nil {
+func (p *parker) unparkHere() { p.unparkBy(readyHere) }
+
+func (p *parker) unparkBy(ready func(g uintptr)) {
+	if ready == nil {
 		p.unpark()
 		return
 	}
@@ -72,7 +61,7 @@ func (p *parker) unparkHere() {
 	switch g := atomic.SwapUintptr(&p.state, parkToken); g {
 	case parkIdle, parkToken:
 	default:
-		readyHere(g)
+		ready(g)
 	}
 }
 
