@@ -5,6 +5,111 @@ import (
 	"pinhole/emu/guest"
 )
 
+// memRemap answers mem_remap (mremap(2)), without MREMAP_DONTUNMAP and without the duplication of
+// shared mappings by an old length of 0.
+func (t *Task) memRemap(addr abi.Addr, old, new uint64, flags uint32, to abi.Addr) (uint64, abi.Errno) {
+	old, new = pageUp(old), pageUp(new)
+	if flags&^(abi.MREMAP_MAYMOVE|abi.MREMAP_FIXED) != 0 || addr%pageSize != 0 || new == 0 || old == 0 {
+		return 0, abi.EINVAL
+	}
+	fixed := flags&abi.MREMAP_FIXED != 0
+	s := t.proc.mem()
+	if fixed && (flags&abi.MREMAP_MAYMOVE == 0 || to%pageSize != 0 || !s.inside(to, new)) {
+		return 0, abi.EINVAL
+	}
+	if !s.inside(addr, old) {
+		return 0, abi.EFAULT
+	}
+	hi := addr + abi.Addr(old)
+	if fixed && to < hi && addr < to+abi.Addr(new) {
+		return 0, abi.EINVAL
+	}
+	g, errno := s.growth(addr, old, new)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer g.drop(s)
+	s.lock()
+	if !fixed {
+		a, errno := s.resize(t, addr, old, new, g)
+		if errno != abi.ENOMEM || flags&abi.MREMAP_MAYMOVE == 0 {
+			s.unlock()
+			return uint64(a), errno
+		}
+	}
+	if s.shared(t.proc) {
+		s.unlock()
+		if errno := t.quiet(); errno != 0 {
+			return 0, errno
+		}
+		defer t.unquiet()
+		s.lock()
+	}
+	defer s.unlock()
+	a, errno := s.relocate(t, addr, old, new, to, fixed, g)
+	return uint64(a), errno
+}
+
+// resize changes the length of a mapping where it is. ENOMEM: it would have to move. Locked.
+func (s *space) resize(t *Task, addr abi.Addr, old, new uint64, g *growth) (abi.Addr, abi.Errno) {
+	end := addr + abi.Addr(old)
+	f, ok := s.uniform(addr, end)
+	switch {
+	case !ok:
+		return 0, abi.EFAULT
+	case new < old:
+		return addr, s.unmap(addr+abi.Addr(new), end)
+	case new == old:
+		return addr, 0
+	case s.mapped+(new-old) > t.proc.limit(abi.RLIMIT_AS):
+		return 0, abi.ENOMEM
+	}
+	return addr, s.growInPlace(f, end, new-old, g)
+}
+
+// relocate moves a mapping, and changes its length on the way. Locked; nobody else runs in the space.
+func (s *space) relocate(t *Task, addr abi.Addr, old, new uint64, to abi.Addr, fixed bool, g *growth) (abi.Addr, abi.Errno) {
+	end := addr + abi.Addr(old)
+	f, ok := s.uniform(addr, end)
+	if !ok {
+		return 0, abi.EFAULT
+	}
+	if new > old && s.mapped+(new-old) > t.proc.limit(abi.RLIMIT_AS) {
+		return 0, abi.ENOMEM
+	}
+	if new < old {
+		if errno := s.unmap(addr+abi.Addr(new), end); errno != 0 {
+			return 0, errno
+		}
+		old, end = new, addr+abi.Addr(new)
+	}
+	if fixed {
+		if errno := s.unmap(to, to+abi.Addr(new)); errno != 0 {
+			return 0, errno
+		}
+	} else {
+		// A mapping that has grown once tends to grow again: with as much room again above it, it
+		// can do so in place, without a copy.
+		if to, ok = s.set.gap(s.lo, s.top, 2*new); !ok {
+			if to, ok = s.find(0, new, false); !ok {
+				return 0, abi.ENOMEM
+			}
+		}
+	}
+	if new > old {
+		if errno := s.extend(f, end, to+abi.Addr(old), new-old, g); errno != 0 {
+			return 0, errno
+		}
+	}
+	if errno := s.moveTo(addr, end, to); errno != 0 {
+		if new > old {
+			s.unmap(to+abi.Addr(old), to+abi.Addr(new))
+		}
+		return 0, errno
+	}
+	return to, 0
+}
+
 // uniform returns the mapping at lo if all of [lo, hi) is mapped, and alike as far as a guest can
 // tell: what Linux has as one mapping may be several here (some pages in the RAM, some not).
 // Locked.
