@@ -7,7 +7,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -261,54 +260,6 @@ func (p *Place) Import(path string) error {
 	return nil
 }
 
-// outputs are the flags of a test binary that name a file it writes, or with a slash a directory.
-var outputs = []string{"coverprofile", "cpuprofile", "memprofile", "blockprofile", "mutexprofile", "trace",
-	"testlogfile", "outputdir/", "gocoverdir/", "artifactsdir/"}
-
-// Outputs has the files come back that a test binary's arguments name.
-func (p *Place) Outputs(cwd string, args []string) {
-	at := func(dir, path string) string {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
-		}
-		return path
-	}
-	dir := cwd
-	var files []string
-	for _, a := range args {
-		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-"), "=")
-		name, test := strings.CutPrefix(name, "test.")
-		switch {
-		case !ok || !test || value == "" || !strings.HasPrefix(a, "-"):
-		case slices.Contains(outputs, name+"/"):
-			value = at(cwd, value)
-			if name == "outputdir" {
-				dir = value
-			} else {
-				p.fetch[value] = value
-				p.Import(value) // what is there may be read
-			}
-			p.directory(value)
-		case slices.Contains(outputs, name):
-			files = append(files, value)
-		case name == "fuzz": // what makes it fail is written there
-			found := filepath.Join(cwd, "testdata", "fuzz")
-			p.grow[found] = found
-		case name == "fuzzcachedir": // what it has learnt before, and will
-			value = at(cwd, value)
-			if p.Import(value) != nil {
-				p.directory(value)
-			}
-			p.grow[value] = value
-		}
-	}
-	for _, f := range files {
-		f = at(dir, f)
-		p.directory(filepath.Dir(f))
-		p.fetch[f] = f
-	}
-}
-
 // Scratch makes the image: the files alone, or on a copy of the image at base.
 func (p *Place) Scratch(base string, room int64) (*os.File, error) {
 	if base != "" {
@@ -316,39 +267,3 @@ func (p *Place) Scratch(base string, room int64) (*os.File, error) {
 	}
 	return image.Scratch(p.files, room)
 }
-
-// Fetch brings back what is to come back.
-func (p *Place) Fetch(f *os.File) error {
-	var err error
-	if len(p.fetch) > 0 {
-		err = image.Fetch(f, p.fetch)
-	}
-	if len(p.grow) > 0 && err == nil {
-		err = image.FetchNew(f, p.grow)
-	}
-	return err
-}
-
-// passed are the environment variables that get into a sandbox, by name or with a star by how it begins.
-var passed = []string{"GO*", "CGO_ENABLED", "HOME", "TMPDIR", "PATH", "PWD", "TZ", "USER", "LOGNAME", "LANG", "LC_*", "TERM", "SHELL"}
-
-// Environment is what of the environment gets into a sandbox.
-func Environment() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		name, value, _ := strings.Cut(e, "=")
-		if (name == "TMPDIR" || name == "GOTMPDIR") && hidden(value) {
-			continue
-		}
-		for _, p := range passed {
-			if begin, star := strings.CutSuffix(p, "*"); name == p || star && strings.HasPrefix(name, begin) {
-				env = append(env, e)
-				break
-			}
-		}
-	}
-	return env
-}
-
-// Owner is the user in the sandbox: the one outside.
-func Owner() string { return strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid()) }
