@@ -22,14 +22,7 @@ func GoProgram(name string) ([]Site, error) {
 		}
 	}
 	var sites []Site
-	for _, s := range f.Sections {
-		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Type == elf.SHT_NOBITS {
-			continue
-		}
-		code, err := s.Data()
-		if err != nil {
-			return nil, fmt.Errorf("%s: section %s: %w", name, s.Name, err)
-		}
+	err = eachCode(f, func(s *elf.Section, code []byte) {
 		starts := []int{0}
 		if s.Name == ".text" {
 			starts = append(starts, functions(table, len(code))...)
@@ -48,6 +41,9 @@ func GoProgram(name string) ([]Site, error) {
 				sites = append(sites, site)
 			}
 		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return sites, nil
 }

@@ -58,22 +58,33 @@ func Program(ctx context.Context, name string) ([]Site, error) {
 	}
 	defer f.Close()
 	var suspects []string
+	err = eachCode(f, func(s *elf.Section, code []byte) {
+		if Suspect(code) {
+			suspects = append(suspects, "-j", s.Name)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if suspects == nil {
+		return nil, nil
+	}
+	return disassemble(ctx, name, suspects...)
+}
+
+// eachCode hands over the executable sections of a program and what is in them.
+func eachCode(f *elf.File, do func(s *elf.Section, code []byte)) error {
 	for _, s := range f.Sections {
 		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Type == elf.SHT_NOBITS {
 			continue
 		}
 		code, err := s.Data()
 		if err != nil {
-			return nil, fmt.Errorf("%s: section %s: %w", name, s.Name, err)
+			return fmt.Errorf("section %s: %w", s.Name, err)
 		}
-		if Suspect(code) {
-			suspects = append(suspects, "-j", s.Name)
-		}
+		do(s, code)
 	}
-	if suspects == nil {
-		return nil, nil
-	}
-	return disassemble(ctx, name, suspects...)
+	return nil
 }
 
 // Suspect reports whether code holds the bytes of one of the instructions anywhere.
