@@ -183,7 +183,7 @@ func (p *pipe) read(t *Task, d *description, n int, dst vfs.Dest) (int, abi.Errn
 	}
 	w := &t.waiter
 	w.task = t
-	for {
+	for woken := false; ; woken = true {
 		p.forData.add(w)
 		done, errno := p.tryRead(d, n, dst)
 		if errno == errWait {
@@ -192,7 +192,10 @@ func (p *pipe) read(t *Task, d *description, n int, dst vfs.Dest) (int, abi.Errn
 			}
 			errno = errRestart
 		}
-		if !p.forData.remove(w) && p.ready(modeRead, 0) != 0 {
+		if !p.forData.remove(w) {
+			woken = true
+		}
+		if woken && p.forData.count.Load() > 0 && p.ready(modeRead, 0) != 0 {
 			p.forData.wakeOne() // the wake was for one reader, and there is something left
 		}
 		return done, errno

@@ -64,7 +64,7 @@ func (p *pipe) await(t *Task, q *waitQueue, ready func() abi.Errno) abi.Errno {
 	}
 	w := &t.waiter
 	w.task = t
-	for {
+	for woken := false; ; woken = true {
 		q.add(w)
 		if errno = look(); errno == errWait {
 			if t.wait(forever) == 0 {
@@ -72,7 +72,7 @@ func (p *pipe) await(t *Task, q *waitQueue, ready func() abi.Errno) abi.Errno {
 			}
 			errno = errRestart
 		}
-		if !q.remove(w) {
+		if !q.remove(w) || woken {
 			q.wakeOne()
 		}
 		return errno

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"pinhole/abi"
 )
@@ -167,6 +168,157 @@ func TestSpliceRests(t *testing.T) {
 	w.ok(w.fileRead(r, a, 8191))
 	for _, result := range results {
 		w.expect(result, callResult{2, 0})
+	}
+}
+
+// TestSpliceHeldTwice: what one call holds no other one takes, to a file or to a pipe; it rests meanwhile.
+func TestSpliceHeldTwice(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	r, wr := w.pipe(0)
+	_, other := w.pipe(0)
+	file := w.open("/file", abi.O_CREAT|abi.O_RDWR)
+	d, _ := w.file(r)
+	defer d.unref()
+	for _, to := range []int32{file, other} {
+		w.ok(w.fileWrite(wr, w.mem.str("0123456789"), 10))
+		held := d.held()
+		if errno := held.hold(w.Task, 1, true); errno != 0 {
+			t.Fatal(errno)
+		}
+		o, result := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.pipeSplice(r, 0, to, 0, 10, 0) })
+		for tries := 0; o.state.Load() != taskBlocked; tries++ {
+			if len(result) != 0 || tries == 100_000 {
+				t.Fatal("the call does not wait")
+			}
+			yieldTest()
+		}
+		held.drop(3)
+		held.letGo()
+		w.expect(result, callResult{7, 0})
+	}
+}
+
+// TestSplicePassesOn: content wakes one of those who wait for it. If that leaves it where it is, the next one gets it.
+func TestSplicePassesOn(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	r, wr := w.pipe(0)
+	_, other := w.pipe(0)
+	o, tee := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.pipeTee(r, other, 10, 0) })
+	o.blocked()
+	o, read := w.async(func(o *ioWorld) (uint64, abi.Errno) { _, a := o.mem.alloc(10); return o.fileRead(r, a, 10) })
+	o.blocked()
+	w.ok(w.fileWrite(wr, w.mem.str("abc"), 3))
+	w.arrives(read, callResult{3, 0})
+	w.ok(w.fileWrite(wr, w.mem.str("def"), 3)) // the reader may have been faster
+	w.arrives(tee, callResult{3, 0})
+}
+
+// arrives is expect for what may not come at all.
+func (w *ioWorld) arrives(result chan callResult, want callResult) {
+	w.Helper()
+	select {
+	case got := <-result:
+		if got != want {
+			w.Errorf("call returned %d, %v; want %d, %v", got.v, got.errno, want.v, want.errno)
+		}
+	case <-time.After(20 * time.Second):
+		w.Fatal("a call does not return")
+	}
+}
+
+// TestPipePassesOn: what the reader that was woken leaves is the next one's.
+func TestPipePassesOn(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	r, wr := w.pipe(0)
+	var results [2]chan callResult
+	for i := range results {
+		var o *ioWorld
+		o, results[i] = w.async(func(o *ioWorld) (uint64, abi.Errno) { _, a := o.mem.alloc(1); return o.fileRead(r, a, 1) })
+		o.blocked()
+	}
+	w.ok(w.fileWrite(wr, w.mem.str("ab"), 2))
+	for _, result := range results {
+		w.arrives(result, callResult{1, 0})
+	}
+}
+
+// TestSpliceMakesRoom: who waits to write, or polls for that, is told when a pipe is emptied by splice.
+func TestSpliceMakesRoom(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	file := w.open("/file", abi.O_CREAT|abi.O_RDWR)
+	_, other := w.pipe(0)
+	for _, to := range []int32{file, other} {
+		r, wr := w.pipe(0)
+		_, a := w.mem.alloc(pipeCapacity)
+		w.ok(w.fileWrite(wr, a, pipeCapacity))
+		o, written := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.fileWrite(wr, a, 1) })
+		o.blocked()
+		o, polled := w.async(func(o *ioWorld) (uint64, abi.Errno) {
+			p, at := o.mem.alloc(abi.PollfdSize)
+			le.PutUint32(p, uint32(wr))
+			le.PutUint16(p[4:], abi.POLLOUT)
+			return o.pollMillis(at, 1, -1)
+		})
+		o.blocked()
+		w.ok(w.pipeSplice(r, 0, to, 0, pipeCapacity/2, 0))
+		w.arrives(written, callResult{1, 0})
+		w.arrives(polled, callResult{1, 0})
+	}
+}
+
+// TestLockPipes: of two pipes, the one that was made first is locked first, whichever is named first.
+func TestLockPipes(t *testing.T) {
+	p, q := &pipe{serial: 1}, &pipe{serial: 2}
+	for _, pair := range [][2]*pipe{{p, q}, {q, p}} {
+		p.mu.Lock()
+		done := make(chan bool)
+		go func() {
+			lockPipes(pair[0], pair[1])
+			close(done)
+		}()
+		for range 1000 {
+			if !q.mu.TryLock() {
+				t.Fatal("the second one is locked, and the first one is not")
+			}
+			q.mu.Unlock()
+			yieldTest()
+		}
+		p.mu.Unlock()
+		<-done
+		p.mu.Unlock()
+		q.mu.Unlock()
+	}
+}
+
+// TestSplicePackets: a packet goes from pipe to pipe whole or not at all, and each has a page of the pipe.
+func TestSplicePackets(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	const nb = abi.SPLICE_F_NONBLOCK
+	r, wr := w.pipe(abi.O_DIRECT | abi.O_NONBLOCK)
+	r2, w2 := w.pipe(abi.O_NONBLOCK)
+	w.ok(w.fdControl(r2, abi.F_SETPIPE_SZ, 8192))
+	_, a := w.mem.alloc(8192)
+	for range 4 {
+		w.ok(w.fileWrite(wr, a, 100))
+	}
+	if n := w.ok(w.pipeSplice(r, 0, w2, 0, 8192, nb)); n != 200 {
+		t.Errorf("%d bytes moved of packets of 100 into a pipe of two pages", n)
+	}
+	w.fails(abi.EAGAIN)(w.pipeSplice(r, 0, w2, 0, 8192, nb))
+	if n := w.ok(w.fileRead(r2, a, 8192)); n != 100 {
+		t.Errorf("a packet of 100 is %d there", n)
+	}
+	w.ok(w.fileRead(r2, a, 8192))
+	w.ok(w.fileRead(r, a, 8192))
+	w.ok(w.fileRead(r, a, 8192))
+	// 3000 and 4000 bytes fit, the next packet of 4000 does not, though some of it would.
+	for _, n := range []uint64{3000, 4000, 4000} {
+		w.ok(w.fileWrite(wr, a, n))
+	}
+	w.ok(w.fdControl(r2, abi.F_SETPIPE_SZ, 4*4096))
+	w.ok(w.fileWrite(w2, a, 6000))
+	if n := w.ok(w.pipeSplice(r, 0, w2, 0, 1<<20, nb)); n != 7000 {
+		t.Errorf("%d bytes moved", n)
 	}
 }
 
