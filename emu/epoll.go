@@ -365,19 +365,25 @@ func (e *epoll) wait(t *Task, events abi.Addr, max int, deadline int64) (int, ab
 		// lost; what this thread leaves behind wakes the next one.
 		if e.listed.Load() > 0 {
 			if n, errno := e.collect(t, events, max); n > 0 || errno != 0 {
-				e.waiting.remove(w)
+				e.stopWaiting(w)
 				return n, errno
 			}
 		}
 		if why == 0 {
 			continue
 		}
-		if !e.waiting.remove(w) && e.listed.Load() > 0 {
-			e.waiting.wakeOne() // the wake was for one thread, and came too late for this one
-		}
+		e.stopWaiting(w)
 		if why == abi.ETIMEDOUT {
 			return 0, 0
 		}
 		return 0, abi.EINTR
+	}
+}
+
+// stopWaiting takes a thread off the queue of those who wait. If it was woken since it was put there, that was for one
+// thread, and came too late for this one: the next one gets it.
+func (e *epoll) stopWaiting(w *waiter) {
+	if !e.waiting.remove(w) && e.listed.Load() > 0 {
+		e.waiting.wakeOne()
 	}
 }
