@@ -31,14 +31,11 @@ image mounted by loop device.
 
 // Run implements the command.
 func (c *duCmd) Run() error {
-	im, err := Open(c.Image, false)
+	im, done, err := openInterruptible(c.Image)
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	ctx, done := interruptible()
 	defer done()
-	im.ctx = ctx
 	if c.Summary {
 		if c.Depth > 0 {
 			return errors.New("du: --summary is --depth=0; give one of them")

@@ -35,14 +35,11 @@ func (c *exportCmd) Run() (err error) {
 	if c.Output == "" && term.IsTerminal(int(os.Stdout.Fd())) {
 		return errors.New("export: not to a terminal; write \"> FILE\" behind the command, or use --output FILE")
 	}
-	ctx, done := interruptible()
-	defer done()
-	im, err := Open(c.Image, false)
+	im, done, err := openInterruptible(c.Image)
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	im.ctx = ctx
+	defer done()
 	out := os.Stdout
 	commit := func() error { return nil }
 	if c.Output != "" {

@@ -54,14 +54,11 @@ type test func(n *treeNode) (bool, error)
 
 // Run implements the command.
 func (c *findCmd) Run() error {
-	ctx, done := interruptible()
-	defer done()
-	im, err := Open(c.Image, false)
+	im, done, err := openInterruptible(c.Image)
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	im.ctx = ctx
+	defer done()
 	f := finder{c: c, im: im, out: bufio.NewWriter(os.Stdout)}
 	if err := f.compile(); err != nil {
 		return fmt.Errorf("find: %w", err)

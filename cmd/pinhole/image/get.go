@@ -27,14 +27,11 @@ func (c *getCmd) Run() error {
 	if len(c.Path) < 2 {
 		return fmt.Errorf("get: give the files to copy and, last, the place on the host: pinhole image get %s FILE... PLACE", c.Image)
 	}
-	im, err := Open(c.Image, false)
+	im, done, err := openInterruptible(c.Image)
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	ctx, done := interruptible()
 	defer done()
-	im.ctx = ctx
 	sources, dst := c.Path[:len(c.Path)-1], c.Path[len(c.Path)-1]
 	bar := newProgress("copying", -1)
 	defer bar.finish()

@@ -44,6 +44,18 @@ func Open(path string, write bool) (*Image, error) {
 	return im, err
 }
 
+// openInterruptible opens an image to look into it until a signal to stop comes; done closes it.
+func openInterruptible(path string) (im *Image, done func(), err error) {
+	ctx, stop := interruptible()
+	im, err = Open(path, false)
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	im.ctx = ctx
+	return im, func() { im.Close(); stop() }, nil
+}
+
 // openLocked opens an image file and locks it as a sandbox does. The lock ends with the file.
 func openLocked(path string, write bool) (*os.File, error) {
 	for {
