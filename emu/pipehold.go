@@ -117,8 +117,7 @@ func (p *pipe) awaitRoom(t *Task, nonblock bool) abi.Errno {
 }
 
 // moveTo moves up to n bytes to q, or copies them (keep), as far as there is room; a packet, or the part of it
-// that n covers, goes whole and is one there. The caller
-// holds the locks of both.
+// that n covers, goes whole and is one there. The caller holds the locks of both.
 func (p *pipe) moveTo(q *pipe, n int, keep bool) (done int) {
 	n = min(n, p.n)
 	for at := 0; done < n; {

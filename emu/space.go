@@ -15,9 +15,9 @@ const (
 	maxHosted   = 30000
 )
 
-// space is the address space of a process: what is mapped where. A process that was made by another
-// is in the other's until it executes a program. Everything in it that is not
-// mapped is BackNone at the host. Methods whose comment ends in "Locked" want mu held.
+// space is the address space of a process: what is mapped where. A process that was made by another is in the
+// other's until it executes a program. Everything in it that is not mapped is BackNone at the host. Methods whose
+// comment ends in "Locked" want mu held.
 type space struct {
 	k      *Kernel
 	users  spaceUsers
