@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"pinhole/abi"
 )
@@ -169,13 +168,26 @@ func TestEpollPolledMeanwhile(t *testing.T) {
 	if n := w.ok(w.pollMillis(at, 1, 0)); n != 1 {
 		t.Errorf("poll returned %d", n)
 	}
-	select {
-	case got := <-result:
-		if got != (callResult{1, 0}) {
-			t.Errorf("epoll_wait returned %d, %v", got.v, got.errno)
-		}
-	case <-time.After(20 * time.Second):
-		t.Error("epoll_wait does not return")
+	w.arrives(result, callResult{1, 0})
+}
+
+// TestEpollLevelWaiters: what is still ready is told to everybody who waits, one after the other.
+func TestEpollLevelWaiters(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	q, fd := int32(w.ok(w.epollCreate(0, 1))), int32(w.ok(w.eventfdCreate(0, 0)))
+	w.control(q, abi.EPOLL_CTL_ADD, fd, abi.EPOLLIN)
+	var results [3]chan callResult
+	for i := range results {
+		var o *ioWorld
+		o, results[i] = w.async(func(o *ioWorld) (uint64, abi.Errno) {
+			_, at := o.mem.alloc(4 * abi.EpollEventSize)
+			return o.epollMillis(q, at, 4, -1, 0, 0)
+		})
+		o.blocked()
+	}
+	w.raise(fd)
+	for _, result := range results {
+		w.arrives(result, callResult{1, 0})
 	}
 }
 

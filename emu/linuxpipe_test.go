@@ -62,6 +62,27 @@ func TestLinuxPipe(t *testing.T) {
 	})
 }
 
+// TestLinuxPackets: a packet has a page of the pipe, however small it is; reads get one each, or its beginning.
+func TestLinuxPackets(t *testing.T) {
+	asLinux(t, func(b *box) {
+		r, w := b.pipe(unix.O_DIRECT | unix.O_NONBLOCK)
+		p := b.buf(10000)
+		b.raw(unix.SYS_FCNTL, w, unix.F_SETPIPE_SZ, 4*4096)
+		for _, n := range []int{1, 2, 3, 4, 5, 10000} {
+			b.do("write", unix.SYS_WRITE, w, p, n)
+		}
+		for _, n := range []int{1, 1, 10, 4, 1} {
+			b.do("read", unix.SYS_READ, r, p, n)
+		}
+		for _, n := range []int{10000, 3000, 1} {
+			b.do("write", unix.SYS_WRITE, w, p, n)
+		}
+		for range 5 {
+			b.do("read", unix.SYS_READ, r, p, len(p))
+		}
+	})
+}
+
 func TestLinuxFIFO(t *testing.T) {
 	asLinux(t, func(b *box) {
 		b.do("mknod", unix.SYS_MKNODAT, at, "fifo", unix.S_IFIFO|0o644, 0)

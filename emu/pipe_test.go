@@ -225,3 +225,40 @@ func TestFIFOBlocks(t *testing.T) {
 		t.Errorf("%d bytes of pipes are left", n)
 	}
 }
+
+// TestPipeCapacity: a pipe shrinks to what is in it, and no further; one that grows has room for who waits, and for
+// who polls.
+func TestPipeCapacity(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	_, wr := w.pipe(0)
+	_, a := w.mem.alloc(16 << 10)
+	w.ok(w.fileWrite(wr, a, 8<<10))
+	w.fails(abi.EBUSY)(w.fdControl(wr, abi.F_SETPIPE_SZ, 4<<10))
+	if n := w.ok(w.fdControl(wr, abi.F_SETPIPE_SZ, 8<<10-1)); n != 8<<10 {
+		t.Errorf("the pipe has %d bytes", n)
+	}
+	o, written := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.fileWrite(wr, a, 1) })
+	o.blocked()
+	o, polled := w.async(func(o *ioWorld) (uint64, abi.Errno) {
+		p, at := o.mem.alloc(abi.PollfdSize)
+		le.PutUint32(p, uint32(wr))
+		le.PutUint16(p[4:], abi.POLLOUT)
+		return o.pollMillis(at, 1, -1)
+	})
+	o.blocked()
+	w.ok(w.fdControl(wr, abi.F_SETPIPE_SZ, 16<<10))
+	w.arrives(written, callResult{1, 0})
+	w.arrives(polled, callResult{1, 0})
+}
+
+// TestPacketFault: a packet that the reader's memory does not take stays, with the rest that would have been lost.
+func TestPacketFault(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	r, wr := w.pipe(abi.O_DIRECT | abi.O_NONBLOCK)
+	w.ok(w.fileWrite(wr, w.mem.str("0123456789"), 10))
+	w.fails(abi.EFAULT)(w.fileRead(r, w.mem.bad(), 4))
+	b, a := w.mem.alloc(20)
+	if n := w.ok(w.fileRead(r, a, 20)); string(b[:n]) != "0123456789" {
+		t.Errorf("read %q", b[:n])
+	}
+}
