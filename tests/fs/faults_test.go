@@ -382,50 +382,57 @@ func prepared(t *testing.T, k kind, task task) *faultdev.Image {
 	return m
 }
 
-// TestFaults lets every read, write and flush that a task makes fail, once and for good.
-func TestFaults(t *testing.T) {
+// eachTask runs a test of each task on each kind of image, or of a sample of them.
+func eachTask(t *testing.T, do func(t *testing.T, k kind, task task)) {
 	for _, k := range faultKinds {
 		for i, task := range tasks {
 			t.Run(k.name+"/"+task.name, func(t *testing.T) {
 				if !long && (testing.Short() || i%2 == 0) != (k.block == 1024) {
 					t.Skip("a sample: half of the tasks on each kind of image")
 				}
-				base := prepared(t, k, task)
-				var want []string
-				first := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}}
-				if err := first.run(&want); err != nil {
-					t.Fatalf("without a fault: %v", err)
-				}
-				var faults []fault
-				for _, op := range []faultdev.Op{faultdev.Read, faultdev.Write, faultdev.Flush} {
-					n := first.counts[op].Load()
-					step := int64(1)
-					if most := int64(amount(6, 1<<30)); n > most {
-						step = n/most + 1
-					}
-					for nth := int64(1); nth <= n; nth += step {
-						for _, permanent := range []bool{false, true} {
-							faults = append(faults, fault{op, nth, permanent, faultdev.ErrInjected})
-							if op != faultdev.Read {
-								faults = append(faults, fault{op, nth, permanent, blockdev.ErrNoSpace})
-							}
-						}
-					}
-				}
-				t.Logf("%d reads, %d writes, %d flushes; %d faults", first.counts[0].Load(), first.counts[1].Load(), first.counts[2].Load(), len(faults))
-				bad := 0
-				for _, f := range faults {
-					a := &attempt{t: t, kind: k, task: task, base: base, fault: f}
-					if err := watched(a, &want); err != nil {
-						t.Errorf("%v: %v\n%s", f, err, strings.Join(a.log, "\n"))
-						if bad++; bad == 5 {
-							t.Fatal("and so on")
-						}
-					}
-				}
+				do(t, k, task)
 			})
 		}
 	}
+}
+
+// TestFaults lets every read, write and flush that a task makes fail, once and for good.
+func TestFaults(t *testing.T) {
+	eachTask(t, func(t *testing.T, k kind, task task) {
+		base := prepared(t, k, task)
+		var want []string
+		first := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}}
+		if err := first.run(&want); err != nil {
+			t.Fatalf("without a fault: %v", err)
+		}
+		var faults []fault
+		for _, op := range []faultdev.Op{faultdev.Read, faultdev.Write, faultdev.Flush} {
+			n := first.counts[op].Load()
+			step := int64(1)
+			if most := int64(amount(6, 1<<30)); n > most {
+				step = n/most + 1
+			}
+			for nth := int64(1); nth <= n; nth += step {
+				for _, permanent := range []bool{false, true} {
+					faults = append(faults, fault{op, nth, permanent, faultdev.ErrInjected})
+					if op != faultdev.Read {
+						faults = append(faults, fault{op, nth, permanent, blockdev.ErrNoSpace})
+					}
+				}
+			}
+		}
+		t.Logf("%d reads, %d writes, %d flushes; %d faults", first.counts[0].Load(), first.counts[1].Load(), first.counts[2].Load(), len(faults))
+		bad := 0
+		for _, f := range faults {
+			a := &attempt{t: t, kind: k, task: task, base: base, fault: f}
+			if err := watched(a, &want); err != nil {
+				t.Errorf("%v: %v\n%s", f, err, strings.Join(a.log, "\n"))
+				if bad++; bad == 5 {
+					t.Fatal("and so on")
+				}
+			}
+		}
+	})
 }
 
 var errHang = errors.New("it does not end")

@@ -96,56 +96,49 @@ func emptied(s *vfstest.Session, fs *ext4.FS) error {
 
 // TestNoRoom does every task with every small number of blocks, and then inodes, that are free.
 func TestNoRoom(t *testing.T) {
-	for _, k := range faultKinds {
-		for i, task := range tasks {
-			t.Run(k.name+"/"+task.name, func(t *testing.T) {
-				if !long && (testing.Short() || i%2 == 0) != (k.block == 1024) {
-					t.Skip("a sample: half of the tasks on each kind of image")
+	eachTask(t, func(t *testing.T, k kind, task task) {
+		base := prepared(t, k, task)
+		var want []string
+		var before, after vfs.StatFS
+		note := func(st *vfs.StatFS) func(*vfstest.Session, *ext4.FS) error {
+			return func(_ *vfstest.Session, fs *ext4.FS) error { fs.StatFS(st); return nil }
+		}
+		first := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}, fill: note(&before), empty: note(&after)}
+		if err := first.run(&want); err != nil {
+			t.Fatalf("with room: %v", err)
+		}
+		// What the task takes on the way, it may give back.
+		blocks := max(int64(before.Bfree)-int64(after.Bfree), 0) + 40
+		if task.name == "large" {
+			blocks = 1300 * 1024 / k.block
+		}
+		inodes := max(int64(before.Ffree)-int64(after.Ffree), 0) + 8
+		bad := 0
+		try := func(what string, n int64, fill func(*vfstest.Session, *ext4.FS) error) {
+			if bad >= 5 {
+				return
+			}
+			a := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}, fill: fill, empty: emptied}
+			if err := watched(a, &want); err != nil {
+				t.Errorf("%d free %s: %v\n%s", n, what, err, strings.Join(a.log, "\n"))
+				bad++
+			}
+		}
+		samples := func(n int64, f func(i int64)) {
+			step := max(n/int64(amount(16, 150)), 1)
+			for i := int64(0); i <= n; i++ {
+				if i < 6 || i%step == 0 {
+					f(i)
 				}
-				base := prepared(t, k, task)
-				var want []string
-				var before, after vfs.StatFS
-				note := func(st *vfs.StatFS) func(*vfstest.Session, *ext4.FS) error {
-					return func(_ *vfstest.Session, fs *ext4.FS) error { fs.StatFS(st); return nil }
-				}
-				first := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}, fill: note(&before), empty: note(&after)}
-				if err := first.run(&want); err != nil {
-					t.Fatalf("with room: %v", err)
-				}
-				// What the task takes on the way, it may give back.
-				blocks := max(int64(before.Bfree)-int64(after.Bfree), 0) + 40
-				if task.name == "large" {
-					blocks = 1300 * 1024 / k.block
-				}
-				inodes := max(int64(before.Ffree)-int64(after.Ffree), 0) + 8
-				bad := 0
-				try := func(what string, n int64, fill func(*vfstest.Session, *ext4.FS) error) {
-					if bad >= 5 {
-						return
-					}
-					a := &attempt{t: t, kind: k, task: task, base: base, fault: fault{nth: 1 << 60}, fill: fill, empty: emptied}
-					if err := watched(a, &want); err != nil {
-						t.Errorf("%d free %s: %v\n%s", n, what, err, strings.Join(a.log, "\n"))
-						bad++
-					}
-				}
-				samples := func(n int64, f func(i int64)) {
-					step := max(n/int64(amount(16, 150)), 1)
-					for i := int64(0); i <= n; i++ {
-						if i < 6 || i%step == 0 {
-							f(i)
-						}
-					}
-				}
-				samples(blocks, func(n int64) {
-					try("blocks", n, func(s *vfstest.Session, fs *ext4.FS) error { return fillBlocks(s, fs, uint64(n), k.block) })
-				})
-				if inodes > 8 || task.name == "names" || task.name == "rename" {
-					samples(inodes, func(n int64) {
-						try("inodes", n, func(s *vfstest.Session, fs *ext4.FS) error { return fillInodes(s, fs, uint64(n)) })
-					})
-				}
+			}
+		}
+		samples(blocks, func(n int64) {
+			try("blocks", n, func(s *vfstest.Session, fs *ext4.FS) error { return fillBlocks(s, fs, uint64(n), k.block) })
+		})
+		if inodes > 8 || task.name == "names" || task.name == "rename" {
+			samples(inodes, func(n int64) {
+				try("inodes", n, func(s *vfstest.Session, fs *ext4.FS) error { return fillInodes(s, fs, uint64(n)) })
 			})
 		}
-	}
+	})
 }
