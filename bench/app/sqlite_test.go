@@ -34,28 +34,23 @@ func BenchmarkSQLite(b *testing.B) {
 		"memory":   "--memdb",
 	} {
 		b.Run("speedtest1_"+name, func(b *testing.B) {
-			for _, side := range []struct {
-				name string
-				run  func(*testing.B, ...string) harness.Result
-			}{{"runtime=native", p.Native}, {"runtime=pinhole", p.Guest}} {
-				b.Run(side.name, func(b *testing.B) {
-					sum := 0.0
-					for i := range b.N {
-						args := append(strings.Fields(flags), "--size", "20", name+strconv.Itoa(i)+".db")
-						out := side.run(b, args...).Stdout
-						m := total.FindStringSubmatch(out)
-						if m == nil {
-							b.Fatalf("no sum in %q", out)
-						}
-						s, err := strconv.ParseFloat(m[1], 64)
-						if err != nil {
-							b.Fatal(err)
-						}
-						sum += s
+			p.Sides(b, func(b *testing.B, run pair.Run) {
+				sum := 0.0
+				for i := range b.N {
+					args := append(strings.Fields(flags), "--size", "20", name+strconv.Itoa(i)+".db")
+					out := run(b, args...).Stdout
+					m := total.FindStringSubmatch(out)
+					if m == nil {
+						b.Fatalf("no sum in %q", out)
 					}
-					b.ReportMetric(sum/float64(b.N)*1e9, "ns/op")
-				})
-			}
+					s, err := strconv.ParseFloat(m[1], 64)
+					if err != nil {
+						b.Fatal(err)
+					}
+					sum += s
+				}
+				b.ReportMetric(sum/float64(b.N)*1e9, "ns/op")
+			})
 		})
 	}
 }

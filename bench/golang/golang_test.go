@@ -27,21 +27,16 @@ func BenchmarkGo(b *testing.B) { build(b, "work").Cases(b) }
 // BenchmarkGoHello is the median of twenty starts of hello world, from start to exit.
 func BenchmarkGoHello(b *testing.B) {
 	p := build(b, "hello")
-	for _, side := range []struct {
-		name string
-		run  func(*testing.B, ...string) harness.Result
-	}{{"runtime=native", p.Native}, {"runtime=pinhole", p.Guest}} {
-		b.Run(side.name, func(b *testing.B) {
-			for range b.N {
-				times := make([]float64, 20)
-				for i := range times {
-					start := time.Now()
-					side.run(b)
-					times[i] = float64(time.Since(start))
-				}
-				slices.Sort(times)
-				b.ReportMetric(times[len(times)/2], "ns/op")
+	p.Sides(b, func(b *testing.B, run pair.Run) {
+		for range b.N {
+			times := make([]float64, 20)
+			for i := range times {
+				start := time.Now()
+				run(b)
+				times[i] = float64(time.Since(start))
 			}
-		})
-	}
+			slices.Sort(times)
+			b.ReportMetric(times[len(times)/2], "ns/op")
+		}
+	})
 }

@@ -37,12 +37,22 @@ func Built(b *testing.B, guest, native string) *Programs {
 	return p
 }
 
-// Native and Guest run one side and return what it printed.
+// Run runs a program with arguments to its end, which has to be a good one.
+type Run func(b *testing.B, args ...string) harness.Result
+
+// Sides runs a benchmark on both sides, as runtime=native and runtime=pinhole.
+func (p *Programs) Sides(b *testing.B, do func(b *testing.B, run Run)) {
+	b.Run("runtime=native", func(b *testing.B) { do(b, p.Native) })
+	b.Run("runtime=pinhole", func(b *testing.B) { do(b, p.Guest) })
+}
+
+// Native runs the program on the host. It is a Run.
 func (p *Programs) Native(b *testing.B, args ...string) harness.Result {
 	b.Helper()
 	return ok(b, harness.Exec(b, p.dir, "", p.native, args...))
 }
 
+// Guest runs it in a sandbox. It is a Run.
 func (p *Programs) Guest(b *testing.B, args ...string) harness.Result {
 	b.Helper()
 	return ok(b, harness.Exec(b, "", "", p.pinhole, append([]string{"run", "--image", p.image, "/app"}, args...)...))
@@ -63,26 +73,21 @@ func Cases(b *testing.B, src string) { Build(b, src).Cases(b) }
 func (p *Programs) Cases(b *testing.B) {
 	for _, c := range strings.Fields(p.Native(b).Stdout) {
 		b.Run(c, func(b *testing.B) {
-			for _, side := range []struct {
-				name string
-				run  func(*testing.B, ...string) harness.Result
-			}{{"runtime=native", p.Native}, {"runtime=pinhole", p.Guest}} {
-				b.Run(side.name, func(b *testing.B) {
-					sum := 0.0
-					for range b.N {
-						f := strings.Fields(side.run(b, c).Stdout)
-						if len(f) != 2 {
-							b.Fatalf("case %s printed %q", c, f)
-						}
-						ns, err := strconv.ParseFloat(f[1], 64)
-						if err != nil {
-							b.Fatal(err)
-						}
-						sum += ns
+			p.Sides(b, func(b *testing.B, run Run) {
+				sum := 0.0
+				for range b.N {
+					f := strings.Fields(run(b, c).Stdout)
+					if len(f) != 2 {
+						b.Fatalf("case %s printed %q", c, f)
 					}
-					b.ReportMetric(sum/float64(b.N), "ns/op")
-				})
-			}
+					ns, err := strconv.ParseFloat(f[1], 64)
+					if err != nil {
+						b.Fatal(err)
+					}
+					sum += ns
+				}
+				b.ReportMetric(sum/float64(b.N), "ns/op")
+			})
 		})
 	}
 }
