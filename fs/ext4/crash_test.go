@@ -18,6 +18,7 @@ import (
 	"pinhole/blockdev"
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
 
 // TestQuietMoment takes the image away, without an unmount, when nothing has happened for a
@@ -96,15 +97,15 @@ func TestCutShort(t *testing.T) {
 		crashed := dev.Crash(k, nil)
 		writeSparse(t, path, crashed)
 		clean := le.Uint16(crashed[1024+0x3a:])&1 != 0
-		out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput()
+		out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fn", path).CombinedOutput()
 		// Inodes that were open and have no names are on the orphan list, as they should
 		// be; e2fsck -n cannot do anything about them.
 		orphans := le.Uint32(crashed[1024+0xe8:]) != 0
 		if err != nil && clean && !orphans {
 			t.Errorf("after %d of %d events the image says that it is clean:\n%s", k, events, out)
 		}
-		exec.Command(findTool(t, "e2fsck"), "-fy", path).Run()
-		if out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput(); err != nil {
+		exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fy", path).Run()
+		if out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fn", path).CombinedOutput(); err != nil {
 			t.Errorf("after %d of %d events e2fsck cannot mend the image:\n%s", k, events, out)
 		}
 		mended, err := os.ReadFile(path)

@@ -17,6 +17,7 @@ import (
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
 
 // hostileImage makes a small image with every structure that a parser meets: deep extent
@@ -44,7 +45,7 @@ func hostileImage(t testing.TB, opts ...string) []byte {
 		// What is there keeps its block numbers, new files get extents.
 		tool(t, "tune2fs", "-O", "extent", path)
 	}
-	exec.Command(findTool(t, "e2fsck"), "-fyD", path).Run()
+	exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fyD", path).Run()
 	img, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

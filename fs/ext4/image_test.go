@@ -14,24 +14,13 @@ import (
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
-
-// findTool returns the path of a program of e2fsprogs, or skips the test.
-func findTool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if p, err := exec.LookPath(dir + name); err == nil {
-			return p
-		}
-	}
-	t.Skipf("%s of e2fsprogs is not installed", name)
-	return ""
-}
 
 // tool runs a program of e2fsprogs and returns its output.
 func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(findTool(t, name), args...).CombinedOutput()
+	out, err := exec.Command(harness.Tool(t, name, "e2fsprogs"), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
@@ -58,12 +47,12 @@ func fsck(t testing.TB, img []byte) string {
 	path := filepath.Join(t.TempDir(), "image")
 	writeSparse(t, path, img)
 	if le.Uint32(img[disk.SuperblockOffset+0x60:])&disk.IncompatRecover != 0 {
-		if out, err := exec.Command(findTool(t, "e2fsck"), "-y", "-E", "journal_only", path).CombinedOutput(); err != nil {
+		if out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-y", "-E", "journal_only", path).CombinedOutput(); err != nil {
 			t.Errorf("e2fsck cannot replay the journal: %v\n%s", err, out)
 			return path
 		}
 	}
-	out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput()
+	out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fn", path).CombinedOutput()
 	if err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 		return path

@@ -19,6 +19,7 @@ import (
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
 
 // journaled makes an image whose journal has a given number of blocks.
@@ -36,7 +37,7 @@ func replayed(t testing.TB, img []byte, opts ...string) []byte {
 	if opts == nil {
 		opts = []string{"-E", "journal_only"}
 	}
-	out, err := exec.Command(findTool(t, "e2fsck"), append([]string{"-y", path}, opts...)...).CombinedOutput()
+	out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), append([]string{"-y", path}, opts...)...).CombinedOutput()
 	if x, ok := err.(*exec.ExitError); err != nil && (!ok || x.ExitCode() > 1) {
 		t.Fatalf("e2fsck cannot replay the journal: %v\n%s", err, out)
 	}

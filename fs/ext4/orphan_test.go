@@ -13,6 +13,7 @@ import (
 	"pinhole/blockdev/faultdev"
 	"pinhole/fs/ext4/disk"
 	"pinhole/fs/vfs"
+	"pinhole/tests/harness"
 )
 
 // TestOrphans takes images away while files are open that have no name, and files are being
@@ -69,11 +70,11 @@ func TestOrphans(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "image")
 				writeSparse(t, path, img)
 				// e2fsck -p leaves the orphan file's slots as they are, up to 1.47.0 at least.
-				out, err := exec.Command(findTool(t, "e2fsck"), "-fy", path).CombinedOutput()
+				out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fy", path).CombinedOutput()
 				if x, ok := err.(*exec.ExitError); err != nil && (!ok || x.ExitCode() > 1) {
 					t.Errorf("e2fsck -fy: %v\n%s", err, out)
 				}
-				if out, err := exec.Command(findTool(t, "e2fsck"), "-fn", path).CombinedOutput(); err != nil {
+				if out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fn", path).CombinedOutput(); err != nil {
 					t.Errorf("e2fsck -fn: %v\n%s", err, out)
 				}
 				said := ""
@@ -167,7 +168,7 @@ func TestStaleOrphanFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	writeSparse(t, path, dev.Image())
 	fs.Unmount()
-	exec.Command(findTool(t, "e2fsck"), "-p", path).Run()
+	exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-p", path).Run()
 	img, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

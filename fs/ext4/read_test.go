@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pinhole/abi"
+	"pinhole/tests/harness"
 )
 
 // sourceTree makes files of many kinds below a new directory, and returns it with the
@@ -109,7 +110,7 @@ func TestReadImages(t *testing.T) {
 				if indexed {
 					path := filepath.Join(t.TempDir(), "image")
 					os.WriteFile(path, img, 0o600)
-					exec.Command(findTool(t, "e2fsck"), "-fyD", path).Run()
+					exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fyD", path).Run()
 					img, _ = os.ReadFile(path)
 				}
 				before := bytes.Clone(img)

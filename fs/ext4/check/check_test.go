@@ -9,24 +9,13 @@ import (
 	"testing"
 
 	"pinhole/blockdev/filedev"
+	"pinhole/tests/harness"
 )
-
-// findTool returns the path of a program of e2fsprogs, or skips the test.
-func findTool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if p, err := exec.LookPath(dir + name); err == nil {
-			return p
-		}
-	}
-	t.Skipf("%s of e2fsprogs is not installed", name)
-	return ""
-}
 
 // tool runs a program of e2fsprogs and returns its output.
 func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(findTool(t, name), args...).CombinedOutput()
+	out, err := exec.Command(harness.Tool(t, name, "e2fsprogs"), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}

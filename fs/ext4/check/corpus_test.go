@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"pinhole/blockdev/filedev"
+	"pinhole/tests/harness"
 )
 
 // Images from which the damaged ones are made: options of mkfs.ext4.
@@ -77,7 +78,7 @@ func corpusImage(t testing.TB, name, size string, opts []string, unclean bool) s
 	tool(t, "debugfs", "-w", "-f", cmds, path)
 	// -D makes hash trees. It ends with 1, for it changed something.
 	var exit *exec.ExitError
-	if out, err := exec.Command(findTool(t, "e2fsck"), "-fyD", path).CombinedOutput(); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1) {
+	if out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-fyD", path).CombinedOutput(); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1) {
 		t.Fatalf("e2fsck -fyD: %v\n%s", err, out)
 	}
 	if unclean {
@@ -121,7 +122,7 @@ var (
 
 // runE2fsck is e2fsck -fn.
 func runE2fsck(t testing.TB, path string, args ...string) finding {
-	cmd := exec.Command(findTool(t, "e2fsck"), append(args, path)...)
+	cmd := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), append(args, path)...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -172,7 +173,7 @@ func (f finding) names(ino uint32) bool {
 // finds. The short form takes a sample. PINHOLE_CORPUS is how many of each image, PINHOLE_SEED makes other
 // values, and PINHOLE_CASE is a regular expression for the cases that are to be run.
 func TestCorpus(t *testing.T) {
-	findTool(t, "e2fsck")
+	harness.Tool(t, "e2fsck", "e2fsprogs")
 	per := 60
 	if os.Getenv("PINHOLE_LONG") != "" {
 		per = 1500

@@ -179,7 +179,7 @@ func TestReplay(t *testing.T) {
 		}
 		ours := runOurs(t, work, Options{Replay: true})
 		var theirs finding
-		if out, err := exec.Command(findTool(t, "e2fsck"), "-y", "-E", "journal_only", work).CombinedOutput(); err != nil && bytes.Contains(out, []byte("corrupt")) {
+		if out, err := exec.Command(harness.Tool(t, "e2fsck", "e2fsprogs"), "-y", "-E", "journal_only", work).CombinedOutput(); err != nil && bytes.Contains(out, []byte("corrupt")) {
 			theirs = finding{true, string(out)}
 		}
 		after := runE2fsck(t, work, "-fn")
