@@ -191,6 +191,36 @@ func TestEpollLevelWaiters(t *testing.T) {
 	}
 }
 
+// TestEventfdWaiters: who waits for a counter to have room is woken when it is read, and each of those who
+// wait to read gets a number when there are as many.
+func TestEventfdWaiters(t *testing.T) {
+	w := newIOWorld(t, Config{})
+	full := int32(w.ok(w.eventfdCreate(0, 0)))
+	p, at := w.mem.alloc(8)
+	le.PutUint64(p, ^uint64(1))
+	w.ok(w.fileWrite(full, at, 8))
+	o, written := w.async(func(o *ioWorld) (uint64, abi.Errno) {
+		p, at := o.mem.alloc(8)
+		p[0] = 1
+		return o.fileWrite(full, at, 8)
+	})
+	o.blocked()
+	w.ok(w.fileRead(full, at, 8))
+	w.arrives(written, callResult{8, 0})
+
+	fd := int32(w.ok(w.eventfdCreate(0, abi.EFD_SEMAPHORE)))
+	var results [3]chan callResult
+	for i := range results {
+		o, results[i] = w.async(func(o *ioWorld) (uint64, abi.Errno) { _, at := o.mem.alloc(8); return o.fileRead(fd, at, 8) })
+		o.blocked()
+	}
+	le.PutUint64(p, 3)
+	w.ok(w.fileWrite(fd, at, 8))
+	for _, result := range results {
+		w.arrives(result, callResult{8, 0})
+	}
+}
+
 func (w *ioWorld) control(q, op, fd int32, events uint32) {
 	w.Helper()
 	p, at := w.mem.alloc(abi.EpollEventSize)

@@ -247,12 +247,17 @@ func TestSpliceMakesRoom(t *testing.T) {
 	w := newIOWorld(t, Config{})
 	file := w.open("/file", abi.O_CREAT|abi.O_RDWR)
 	_, other := w.pipe(0)
+	w.ok(w.fdControl(other, abi.F_SETPIPE_SZ, 2*pipeCapacity))
 	for _, to := range []int32{file, other} {
 		r, wr := w.pipe(0)
 		_, a := w.mem.alloc(pipeCapacity)
 		w.ok(w.fileWrite(wr, a, pipeCapacity))
 		o, written := w.async(func(o *ioWorld) (uint64, abi.Errno) { return o.fileWrite(wr, a, 1) })
 		o.blocked()
+		w.ok(w.pipeSplice(r, 0, to, 0, pipeCapacity/2, 0))
+		w.arrives(written, callResult{1, 0})
+		// What the writer writes would wake who polls, too.
+		w.ok(w.fileWrite(wr, a, pipeCapacity/2-1))
 		o, polled := w.async(func(o *ioWorld) (uint64, abi.Errno) {
 			p, at := o.mem.alloc(abi.PollfdSize)
 			le.PutUint32(p, uint32(wr))
@@ -261,7 +266,6 @@ func TestSpliceMakesRoom(t *testing.T) {
 		})
 		o.blocked()
 		w.ok(w.pipeSplice(r, 0, to, 0, pipeCapacity/2, 0))
-		w.arrives(written, callResult{1, 0})
 		w.arrives(polled, callResult{1, 0})
 	}
 }
