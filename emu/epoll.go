@@ -361,29 +361,20 @@ func (e *epoll) wait(t *Task, events abi.Addr, max int, deadline int64) (int, ab
 		if e.listed.Load() == 0 {
 			why = t.wait(deadline)
 		}
-		// Whatever has ended the wait, events come first. Whoever was woken looks here, so that no wake is
-		// lost; what this thread leaves behind wakes the next one.
+		// From here on wakes are for others. Whatever has ended the wait, events come first: a wake that came
+		// has put some on the list, and what this thread leaves there wakes the next one.
+		e.waiting.remove(w)
 		if e.listed.Load() > 0 {
 			if n, errno := e.collect(t, events, max); n > 0 || errno != 0 {
-				e.stopWaiting(w)
 				return n, errno
 			}
 		}
-		if why == 0 {
-			continue
-		}
-		e.stopWaiting(w)
-		if why == abi.ETIMEDOUT {
+		switch why {
+		case 0:
+		case abi.ETIMEDOUT:
 			return 0, 0
+		default:
+			return 0, abi.EINTR
 		}
-		return 0, abi.EINTR
-	}
-}
-
-// stopWaiting takes a thread off the queue of those who wait. If it was woken since it was put there, that was for one
-// thread, and came too late for this one: the next one gets it.
-func (e *epoll) stopWaiting(w *waiter) {
-	if !e.waiting.remove(w) && e.listed.Load() > 0 {
-		e.waiting.wakeOne()
 	}
 }
