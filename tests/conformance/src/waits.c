@@ -55,6 +55,10 @@ static void test_wait(void)
 	CHECK(waitid(P_PID, a, &si, WSTOPPED | WNOWAIT) == 0 && si.si_code == CLD_STOPPED && si.si_status == SIGTSTP);
 	CHECK(waitid(P_PID, a, &si, WSTOPPED) == 0 && waitid(P_PID, a, &si, WSTOPPED | WNOHANG) == 0);
 	CHECK(kill(a, SIGCONT) == 0 && waitid(P_PID, a, &si, WCONTINUED) == 0 && si.si_code == CLD_CONTINUED && si.si_status == SIGCONT);
+	// That it has stopped is no news any more when it goes on.
+	memset(&si, 0, sizeof si);
+	CHECK(kill(a, SIGSTOP) == 0 && waitid(P_PID, a, &si, WSTOPPED | WNOWAIT) == 0 && kill(a, SIGCONT) == 0);
+	CHECK(waitid(P_PID, a, &si, WCONTINUED) == 0 && waitpid(a, &st, WUNTRACED | WNOHANG) == 0);
 	CHECK(kill(a, SIGSTOP) == 0 && kill(a, SIGKILL) == 0 && status(a) == SIGKILL);
 	// A call that waits is interrupted by a handler, or goes on.
 	struct sigaction sa = {.sa_handler = on};
@@ -247,6 +251,21 @@ static void test_jobs(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+// Of the signals that stop and the one that continues, the one that is sent takes the others back.
+static void test_taken_back(void)
+{
+	sigset_t set, old, now;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCONT), sigaddset(&set, SIGTSTP), sigaddset(&set, SIGTTIN);
+	CHECK(sigprocmask(SIG_BLOCK, &set, &old) == 0 && kill(getpid(), SIGCONT) == 0);
+	CHECK(sigpending(&now) == 0 && sigismember(&now, SIGCONT));
+	CHECK(kill(getpid(), SIGTSTP) == 0 && kill(getpid(), SIGTTIN) == 0 && sigpending(&now) == 0);
+	CHECK(!sigismember(&now, SIGCONT) && sigismember(&now, SIGTSTP) && sigismember(&now, SIGTTIN));
+	CHECK(kill(getpid(), SIGCONT) == 0 && sigpending(&now) == 0);
+	CHECK(sigismember(&now, SIGCONT) && !sigismember(&now, SIGTSTP) && !sigismember(&now, SIGTTIN));
+	sigprocmask(SIG_SETMASK, &old, 0);
+}
+
 int main(int argc, char **argv)
 {
 	begin();
@@ -259,5 +278,6 @@ int main(int argc, char **argv)
 	test_pidfd();
 	test_groups();
 	test_jobs();
+	test_taken_back();
 	return check_done();
 }
