@@ -265,8 +265,9 @@ func (t *Task) releasePI(gone bool) {
 		b := &f.buckets[i]
 		b.mu.Lock()
 		for w := b.head; w != nil; {
+			after := w.next
 			if w.pi == nil || w.pi.owner != t {
-				w = w.next
+				w = after
 				continue
 			}
 			next := uint32(w.task.tid) | abi.FUTEX_WAITERS | abi.FUTEX_OWNER_DIED
@@ -280,7 +281,7 @@ func (t *Task) releasePI(gone bool) {
 				}
 			}
 			b.handOver(w)
-			w = b.head
+			w = after
 		}
 		b.mu.Unlock()
 	}

@@ -48,10 +48,7 @@ func (t *Task) releaseRobust() {
 		pi := e&1 != 0
 		e &^= 1
 		next, ok := guest.Load64(e)
-		if e != pending {
-			t.releaseWord(abi.Addr(int64(e)+h.Offset), pi, false)
-		}
-		if !ok {
+		if e != pending && !t.releaseWord(abi.Addr(int64(e)+h.Offset), pi, false) || !ok {
 			return
 		}
 		e = abi.Addr(next)
@@ -61,30 +58,34 @@ func (t *Task) releaseRobust() {
 	}
 }
 
-// releaseWord lets go of one robust futex if the thread owns it.
-func (t *Task) releaseWord(word abi.Addr, pi, pending bool) {
+// releaseWord lets go of one robust futex if the thread owns it. False: there is none, and the list is not one to follow
+// further.
+func (t *Task) releaseWord(word abi.Addr, pi, pending bool) bool {
+	if word%4 != 0 {
+		return false
+	}
 	k := t.proc.futexKeyOf(word, 0)
 	for {
 		v, ok := guest.Load32(word)
 		if !ok {
-			return
+			return false
 		}
 		if v&abi.FUTEX_TID_MASK != uint32(t.tid) {
 			// An unlock that was cut short has already let go, but perhaps not woken anybody.
 			if pending && !pi && v&abi.FUTEX_TID_MASK == 0 {
 				t.kernel.futexes.wake(k, 1, abi.FUTEX_BITSET_MATCH_ANY)
 			}
-			return
+			return true
 		}
 		prev, ok := guest.CompareAndSwap32(word, v, v&abi.FUTEX_WAITERS|abi.FUTEX_OWNER_DIED)
 		if !ok {
-			return
+			return false
 		}
 		if prev == v {
 			if v&abi.FUTEX_WAITERS != 0 && !pi { // else releasePI passes it on
 				t.kernel.futexes.wake(k, 1, abi.FUTEX_BITSET_MATCH_ANY)
 			}
-			return
+			return true
 		}
 	}
 }

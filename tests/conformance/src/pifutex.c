@@ -253,6 +253,40 @@ static void test_robust(void)
 	}
 }
 
+// The list of one that ends is followed to the first entry whose word is not where words are.
+static char entries[3 * sizeof(struct robust) + 2] __attribute__((aligned(8)));
+static char *entry(int i) { return entries + i * (int)sizeof(struct robust) + (i == 1 ? 2 : 0); }
+static int dying;
+static void *dies_misaligned(void *a)
+{
+	(void)a;
+	uint32_t me = dying = self();
+	for (int i = 0; i < 3; i++) {
+		void *next = i < 2 ? entry(i + 1) : (void *)&head;
+		memcpy(entry(i), &next, sizeof next);
+		memcpy(entry(i) + offsetof(struct robust, word), &me, sizeof me);
+	}
+	head.next = entry(0), head.offset = offsetof(struct robust, word), head.pending = entry(2);
+	CHECK(syscall(SYS_set_robust_list, &head, sizeof head) == 0);
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+static void test_misaligned(void)
+{
+	pthread_t t;
+	dying = 0;
+	pthread_create(&t, 0, dies_misaligned, 0);
+	for (int i = 0; i < 20000 && !(get((uint32_t *)&dying) && syscall(SYS_tgkill, getpid(), dying, 0) != 0); i++)
+		usleep(200);
+	for (int i = 0; i < 3; i++) {
+		uint32_t v;
+		memcpy(&v, entry(i) + offsetof(struct robust, word), sizeof v);
+		CHECK(v == (i == 0 ? FUTEX_OWNER_DIED : (uint32_t)dying));
+	}
+	pthread_detach(t);
+}
+
 // A condition: woken threads go over to the lock, of which one gets it, without all of them running.
 static uint32_t cond;
 static volatile int woken, waiting;
@@ -394,6 +428,7 @@ int main(void)
 	test_deadlock();
 	test_signals();
 	test_robust();
+	test_misaligned();
 	test_condition();
 	test_many();
 	test_mutex();
