@@ -61,9 +61,6 @@ func (t *Task) releaseRobust() {
 // releaseWord lets go of one robust futex if the thread owns it. False: there is none, and the list is not one to follow
 // further.
 func (t *Task) releaseWord(word abi.Addr, pi, pending bool) bool {
-	if word%4 != 0 {
-		return false
-	}
 	k := t.proc.futexKeyOf(word, 0)
 	for {
 		v, ok := guest.Load32(word)

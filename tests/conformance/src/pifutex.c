@@ -253,38 +253,38 @@ static void test_robust(void)
 	}
 }
 
-// The list of one that ends is followed to the first entry whose word is not where words are.
-static char entries[3 * sizeof(struct robust) + 2] __attribute__((aligned(8)));
-static char *entry(int i) { return entries + i * (int)sizeof(struct robust) + (i == 1 ? 2 : 0); }
+// The list of one that ends is followed to the first entry whose word cannot be reached.
+static struct robust entries[2], *list[3];
 static int dying;
-static void *dies_misaligned(void *a)
+static void *dies_astray(void *a)
 {
 	(void)a;
-	uint32_t me = dying = self();
+	dying = self();
 	for (int i = 0; i < 3; i++) {
-		void *next = i < 2 ? entry(i + 1) : (void *)&head;
-		memcpy(entry(i), &next, sizeof next);
-		memcpy(entry(i) + offsetof(struct robust, word), &me, sizeof me);
+		list[i]->next = i < 2 ? list[i + 1] : (void *)&head;
+		if (i != 1)
+			list[i]->word = dying;
 	}
-	head.next = entry(0), head.offset = offsetof(struct robust, word), head.pending = entry(2);
+	head.next = list[0], head.offset = offsetof(struct robust, word), head.pending = 0;
 	CHECK(syscall(SYS_set_robust_list, &head, sizeof head) == 0);
 	syscall(SYS_exit, 0);
 	return 0;
 }
 
-static void test_misaligned(void)
+static void test_astray(void)
 {
 	pthread_t t;
+	char *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(page != MAP_FAILED && mprotect(page + 4096, 4096, PROT_NONE) == 0);
+	list[0] = &entries[0], list[1] = (void *)(page + 4096 - offsetof(struct robust, word)), list[2] = &entries[1];
 	dying = 0;
-	pthread_create(&t, 0, dies_misaligned, 0);
+	pthread_create(&t, 0, dies_astray, 0);
 	for (int i = 0; i < 20000 && !(get((uint32_t *)&dying) && syscall(SYS_tgkill, getpid(), dying, 0) != 0); i++)
 		usleep(200);
-	for (int i = 0; i < 3; i++) {
-		uint32_t v;
-		memcpy(&v, entry(i) + offsetof(struct robust, word), sizeof v);
-		CHECK(v == (i == 0 ? FUTEX_OWNER_DIED : (uint32_t)dying));
-	}
+	CHECK(entries[0].word == FUTEX_OWNER_DIED);
+	CHECK(entries[1].word == (uint32_t)dying);
 	pthread_detach(t);
+	munmap(page, 8192);
 }
 
 // A condition: woken threads go over to the lock, of which one gets it, without all of them running.
@@ -428,7 +428,7 @@ int main(void)
 	test_deadlock();
 	test_signals();
 	test_robust();
-	test_misaligned();
+	test_astray();
 	test_condition();
 	test_many();
 	test_mutex();
