@@ -182,7 +182,7 @@ Made by %s.
 The benchmarks of the packages' own tests, built from GOROOT with the same flags (CGO_ENABLED=0) by go and by pinhole go, run in
 turn in one session, each round with the functions in another order (the linker's -randlayout); medians of the rounds. What comes
 out above %.1f is measured again, with more rounds, and stays if it does again; what comes out below is not, so that the medians
-are a little too low. Last measured %s with %s, GOMAXPROCS=%d on both sides.
+are a little too low. Rows of runtime below 1.3 are of an earlier session, in the linker's own order. Last measured %s with %s, GOMAXPROCS=%d on both sides.
 
 "Calls" are the native system calls per operation, counted by perf. A benchmark that makes none, or seldom, computes the same
 instructions on both sides and cannot be faster inside; those with at least one in %.0f us of native time are summed up apart.
@@ -193,7 +193,7 @@ Times are those of an operation, or the median (of timers: the mean) of the late
 `
 
 // makes is the command that makes the table.
-const makes = "`go test ./bench/gostd -run TestOwn -timeout 3h -own all -own.write`, again with `-own.above 1.5 -own.rounds 9`, and with `-own.calls`"
+const makes = "`go test ./bench/gostd -run TestOwn -timeout 3h -own all -own.write`, again with `-own.above 1.5 -own.rounds 21 -own.layouts 21`, and with `-own.calls`"
 
 func writeTable(t *testing.T, tab table) {
 	t.Helper()
