@@ -212,10 +212,12 @@ func writeTable(t *testing.T, tab table) {
 	fmt.Fprintln(&b, summary("all", all))
 	fmt.Fprintf(&b, "\n## Above %.1f\n\n", allowed)
 	slices.SortStableFunc(all, func(a, b row) int { return strings.Compare(reasonFor(a.id()), reasonFor(b.id())) })
-	for _, r := range all {
-		if r.ratio() > allowed {
-			fmt.Fprintf(&b, "- %s %.2f: %s\n", r.id(), r.ratio(), reasonFor(r.id()))
-		}
+	above := slices.DeleteFunc(slices.Clone(all), func(r row) bool { return r.ratio() <= allowed })
+	if len(above) == 0 {
+		b.WriteString("None.\n")
+	}
+	for _, r := range above {
+		fmt.Fprintf(&b, "- %s %.2f: %s\n", r.id(), r.ratio(), reasonFor(r.id()))
 	}
 	fmt.Fprint(&b, "\n## Not compared\n\n")
 	for _, w := range waiting {
