@@ -33,7 +33,7 @@ var list = []entry{
 	{
 		name: "pebble", what: "the tests of packages below (-short), among them sstable, record and vfs",
 		module: pebbleModule, version: pebble, flags: []string{"-short"}, memory: "12G", long: true,
-		note:     "A test of arenaskl makes a slice of 4 GiB and touches little of it; a sandbox counts what a program may touch. Processor time: two runs gave 1.13 and 1.67 times native's, at loads of 4 and 8; sstable's TestBytesIterated alone took 1.5 to 2 times native's; why is not known yet.",
+		note:     "A test of arenaskl makes a slice of 4 GiB and touches little of it; a sandbox counts what a program may touch.",
 		packages: "./bloom ./internal/arenaskl ./internal/cache ./internal/keyspan ./internal/manifest ./record ./sstable ./vfs/...",
 	},
 	{
