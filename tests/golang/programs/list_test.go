@@ -21,6 +21,7 @@ var list = []entry{
 	{
 		name: "bbolt-short", what: "the short form of its tests (-short), but for one that takes a value of 2 GiB",
 		module: bboltModule, version: bbolt, packages: ". ./internal/... ./cmd/...", flags: []string{"-short", "-skip=ValueTooLarge"}, long: true,
+		note: "The difference is in tests that write files of hundreds of MB (TestDB_HugeValue, TestDB_Open_InitialMmapSize): the image's file system against native's in memory.",
 	},
 	{
 		name: "bbolt", what: "its tests but for the concurrent ones",
