@@ -71,6 +71,7 @@ func TestLinuxPackets(t *testing.T) {
 		for _, n := range []int{1, 2, 3, 4, 5, 10000} {
 			b.do("write", unix.SYS_WRITE, w, p, n)
 		}
+		b.do("too small for them", unix.SYS_FCNTL, w, unix.F_SETPIPE_SZ, 2*4096)
 		for _, n := range []int{1, 1, 10, 4, 1} {
 			b.do("read", unix.SYS_READ, r, p, n)
 		}

@@ -81,7 +81,7 @@ func (p *pipe) setCapacity(k *Kernel, want uint64, root bool) (uint64, abi.Errno
 	if n > p.cap && (n > pipeMaxCapacity || k.io.pipeBytes.Load()+int64(n-p.cap) > pipeAllMax) {
 		return 0, abi.EPERM
 	}
-	if n < p.n {
+	if n < p.n || n/pageSize < p.packets.count() {
 		return 0, abi.EBUSY
 	}
 	k.chargePipe(n - p.cap)
