@@ -5,6 +5,21 @@
 #define P_PIDFD 3
 #endif
 
+// pause_in starts a process that waits for signals, in the process group pgid; 0: in one of its own.
+static pid_t pause_in(pid_t pgid)
+{
+	posix_spawnattr_t at;
+	posix_spawnattr_init(&at);
+	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
+	posix_spawnattr_setpgroup(&at, pgid);
+	char *argv[] = {self, "pause", 0};
+	pid_t p = -1;
+	int e = posix_spawn(&p, self, 0, &at, argv, environ);
+	started(e, p);
+	posix_spawnattr_destroy(&at);
+	return p;
+}
+
 static void test_wait(void)
 {
 	int st = 77;
@@ -50,11 +65,14 @@ static void test_wait(void)
 	CHECK(kill(a, SIGSTOP) == 0 && waitpid(a, &st, WUNTRACED | WNOHANG) == 0); // stopped already
 	CHECK(kill(a, SIGCONT) == 0 && waitpid(a, &st, WCONTINUED) == a && WIFCONTINUED(st));
 	CHECK(kill(a, SIGCONT) == 0 && waitpid(a, &st, WCONTINUED | WNOHANG) == 0); // runs already
-	CHECK(kill(a, SIGTSTP) == 0);
+	// The terminal's signals stop only what has a parent in another group, who may continue it.
+	pid_t own = pause_in(0);
+	CHECK(kill(own, SIGTSTP) == 0);
 	memset(&si, 0, sizeof si);
-	CHECK(waitid(P_PID, a, &si, WSTOPPED | WNOWAIT) == 0 && si.si_code == CLD_STOPPED && si.si_status == SIGTSTP);
-	CHECK(waitid(P_PID, a, &si, WSTOPPED) == 0 && waitid(P_PID, a, &si, WSTOPPED | WNOHANG) == 0);
-	CHECK(kill(a, SIGCONT) == 0 && waitid(P_PID, a, &si, WCONTINUED) == 0 && si.si_code == CLD_CONTINUED && si.si_status == SIGCONT);
+	CHECK(waitid(P_PID, own, &si, WSTOPPED | WNOWAIT) == 0 && si.si_code == CLD_STOPPED && si.si_status == SIGTSTP);
+	CHECK(waitid(P_PID, own, &si, WSTOPPED) == 0 && waitid(P_PID, own, &si, WSTOPPED | WNOHANG) == 0);
+	CHECK(kill(own, SIGCONT) == 0 && waitid(P_PID, own, &si, WCONTINUED) == 0 && si.si_code == CLD_CONTINUED && si.si_status == SIGCONT);
+	CHECK(kill(own, SIGKILL) == 0 && status(own) == SIGKILL);
 	// That it has stopped is no news any more when it goes on.
 	memset(&si, 0, sizeof si);
 	CHECK(kill(a, SIGSTOP) == 0 && waitid(P_PID, a, &si, WSTOPPED | WNOWAIT) == 0 && kill(a, SIGCONT) == 0);
@@ -197,20 +215,9 @@ static void test_groups(void)
 	CHECK(getpgid(0) == getpgrp() && getsid(0) == getsid(getpid()));
 	FAILS(ESRCH, setpgid(4194000, 0));
 	FAILS(EINVAL, setpgid(0, -1));
-	posix_spawnattr_t at;
-	posix_spawnattr_init(&at);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
-	posix_spawnattr_setpgroup(&at, 0);
-	char *argv[] = {self, "pause", 0};
-	pid_t p = -1, q = -1;
-	int e = posix_spawn(&p, self, 0, &at, argv, environ);
-	started(e, p);
+	pid_t p = pause_in(0), q = pause_in(p);
 	CHECK(getpgid(p) == p && getsid(p) == getsid(0));
-	posix_spawnattr_setpgroup(&at, p);
-	e = posix_spawn(&q, self, 0, &at, argv, environ);
-	started(e, q);
 	CHECK(getpgid(q) == p);
-	posix_spawnattr_destroy(&at);
 	CHECK(kill(-p, 0) == 0 && kill(-p, SIGTERM) == 0);
 	int st;
 	CHECK(waitpid(-p, &st, 0) > 0 && st == SIGTERM && waitpid(-p, &st, 0) > 0 && st == SIGTERM);
