@@ -82,6 +82,7 @@ func Exec(t testing.TB, dir string, stdin string, name string, args ...string) R
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Stdin = strings.NewReader(stdin)
+	cmd.WaitDelay = 10 * time.Second // a process that it left behind may hold its output
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
